@@ -1,0 +1,1 @@
+"""One module per input form, each a pure mapping from a payload to drafts."""

@@ -1,0 +1,161 @@
+"""The kernel: what a projection is. Nothing but values; no I/O, no clock, no randomness.
+
+A projection folds the records of one subject into a state and says, in a `Step`, what follows: rows, timers, effects
+and signals. The engine (`streams/engine.py`) calls it live, in a replay and in `simulate`, always with the same values.
+
+The classes here are `msgspec.Struct`s, not dataclasses: building a frozen one costs 0.2 µs instead of 1 µs, and a step
+is built for every event.
+"""
+
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from schemas.record import Event, Record
+
+__all__ = [
+    "Arm",
+    "Config",
+    "Delete",
+    "Disarm",
+    "Effect",
+    "Moment",
+    "Projection",
+    "RowChange",
+    "Signal",
+    "Step",
+    "Subject",
+    "Timer",
+    "TimerChange",
+    "Upsert",
+    "Value",
+]
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+Value = str | int | float | bool | bytes | None | tuple[str, ...] | frozenset[str] | dict[str, str] | dict[str, bytes] | Record
+"""What a column may hold. A `Record` is written as its Avro bytes, with its schema id in the column `schema_id`.
+`None` clears the column; a column that is absent keeps its value."""
+
+
+class Subject(NamedTuple):
+    """Whose events are folded: a customer (`id` is the customer_id), an agent (`agent:<id>`) or a plan (`plan:<id>`)."""
+
+    tenant: str
+    id: str
+
+
+class Config(msgspec.Struct, frozen=True):
+    """The configuration in force at a moment."""
+
+    clear_attributes: tuple[str, ...] = ()
+
+
+class Moment(msgspec.Struct, frozen=True, gc=False):
+    """When and where something is applied. Times are epoch microseconds, UTC.
+
+    `occurred_at_us` is event time (a timer's due time when it expires), `appended_at_us` the append time, monotone per
+    subject; `partition` and `offset` say where the record lies in the log.
+    """
+
+    occurred_at_us: int
+    appended_at_us: int
+    partition: int
+    offset: int
+    config: Config
+
+
+class Upsert(msgspec.Struct, frozen=True, gc=False):
+    """Write these columns of one row. `key` holds the primary key's values in the order of the table's `.cql`.
+
+    A key of only the partition key's length writes static columns. Columns that are not named keep their values.
+    """
+
+    table: str
+    key: tuple[str | int, ...]
+    columns: dict[str, Value]
+
+
+class Delete(msgspec.Struct, frozen=True, gc=False):
+    """Delete one row; `key` as in `Upsert`, whole."""
+
+    table: str
+    key: tuple[str | int, ...]
+
+
+RowChange = Upsert | Delete
+
+
+class Timer(msgspec.Struct, frozen=True, gc=False):
+    """An armed timer that expires: its name, and the due time that clocks speak of (epoch µs)."""
+
+    name: str
+    due_at_us: int
+
+
+class Arm(msgspec.Struct, frozen=True, gc=False):
+    """Arm a timer by name; arming it again moves its due time. `grace_us` is added to the due time before it is noticed."""
+
+    name: str
+    due_at_us: int
+    grace_us: int = 0
+
+
+class Disarm(msgspec.Struct, frozen=True, gc=False):
+    """Disarm a timer by name; nothing happens if it is not armed."""
+
+    name: str
+
+
+TimerChange = Arm | Disarm
+
+
+class Effect(msgspec.Struct, frozen=True, gc=False):
+    """Something for the outside: a record on an output topic, or a loop-back onto the log.
+
+    `kind` chooses the topic (`streams/effects.py`), `key` the topic's key. Of effects on a compacted topic only the last
+    one per key and batch is sent. Ids are deterministic and lie in the payload.
+    """
+
+    kind: str
+    key: str
+    payload: Record | Event
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """Base of what one projection tells those that depend on it, in the same pass."""
+
+
+class Step(msgspec.Struct, Generic[S], frozen=True, gc=False):
+    """What follows from one event or timer. `state` may be the same object, changed in place: the engine owns it."""
+
+    state: S
+    rows: tuple[RowChange, ...] = ()
+    timers: tuple[TimerChange, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    signals: tuple[Signal, ...] = ()
+
+
+class Projection(Protocol[S]):
+    """One meaning of the events: a pure fold. `S` is a mutable `msgspec.Struct`; it is stored as MessagePack.
+
+    `handles` names the event types it wants; every other record is skipped after its header. `depends_on` names
+    projections of the same group whose signals it receives by `receive`, if it has that method.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    handles: ClassVar[frozenset[type[Event]]]
+    depends_on: ClassVar[tuple[str, ...]]
+
+    def initial(self, subject: Subject) -> S:
+        """Return the state of a subject of which nothing is known."""
+        ...
+
+    def apply(self, state: S, event: Event, at: Moment) -> Step[S]:
+        """Fold one event. Raising parks the customer; it must not be done for input that is merely odd."""
+        ...
+
+    def expire(self, state: S, timer: Timer, at: Moment) -> Step[S]:
+        """Fold a timer that has come to its expiry moment while still armed for exactly this due time."""
+        ...

@@ -1,0 +1,131 @@
+"""The poll loop of one runner, in a thread of its own: Kafka on one side, an asyncio queue on the other.
+
+Kafka's client wants to be polled even while the worker is busy, so the loop never blocks on anything but `poll`: while
+the queue is full it pauses the partitions and goes on polling.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any, TypeVar
+
+import structlog
+
+from streams.kafka import Place, Subscription
+from streams.records import Batch
+from streams.runner import Runner
+from touchline.settings import Settings
+
+__all__ = ["Consumption"]
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+POLL_S = 0.2
+COMMIT_EVERY_S = 1.0
+
+
+class Stopped(Exception):  # noqa: N818 - it is no error: the loop is told to end
+    """Raised inside the loop when the worker stops while it waits."""
+
+
+class Consumption:
+    """Polls for one runner until `stop`. `put` hands one poll over and returns when there was room for it."""
+
+    def __init__(self, runner: Runner, settings: Settings, put: Callable[[list[Batch]], Awaitable[None]], loop: asyncio.AbstractEventLoop) -> None:
+        self._runner = runner
+        self._settings = settings
+        self._put = put
+        self._loop = loop
+        self._stopping = threading.Event()
+        self._subscription: Subscription | None = None
+
+    def stop(self) -> None:
+        """Ask the loop to end; it drains, commits and leaves the group on its way out."""
+        self._stopping.set()
+
+    def is_current(self, batch: Batch) -> bool:
+        """Tell whether a batch's partition is still ours."""
+        return self._subscription is not None and self._subscription.is_current(batch)
+
+    def commit(self, offsets: Mapping[Place, int]) -> None:
+        """Commit offsets and wait for it."""
+        if self._subscription is not None:
+            self._subscription.commit(offsets, wait=True)
+
+    def run(self) -> None:
+        """Poll until told to stop. Blocking; whatever it raises must end the process."""
+        settings, runner = self._settings, self._runner
+        self._subscription = subscription = Subscription(
+            settings.brokers,
+            runner.group_id,
+            runner.topics,
+            assigned=lambda places: self._wait(runner.assign(places)),
+            revoked=lambda places: self._wait(runner.revoke(places), budget_s=settings.stop_budget_s),
+            session_timeout_ms=settings.session_timeout_ms,
+            instance_id=f"{settings.instance_id}.{runner.name}" if settings.instance_id else None,
+        )
+        committed: dict[Place, int] = {}
+        next_commit = time.monotonic() + COMMIT_EVERY_S
+        try:
+            while not self._stopping.is_set():
+                batches = subscription.poll(settings.poll_records_max, POLL_S)
+                if batches:
+                    self._hand_over(subscription, batches)
+                if time.monotonic() >= next_commit:
+                    committed = self._commit_progress(subscription, committed)
+                    next_commit = time.monotonic() + COMMIT_EVERY_S
+            self._wait(runner.drain(), budget_s=settings.stop_budget_s)
+            self._commit_progress(subscription, committed)
+        except Stopped:
+            log.info("stopped_while_waiting", part=runner.name)
+        finally:
+            subscription.close()
+
+    def _commit_progress(self, subscription: Subscription, committed: dict[Place, int]) -> dict[Place, int]:
+        progress = self._runner.progress()
+        moved = {place: offset for place, offset in progress.items() if committed.get(place) != offset}
+        subscription.commit(moved, wait=False)
+        return progress
+
+    def _hand_over(self, subscription: Subscription, batches: list[Batch]) -> None:
+        """Put a poll into the queue; while there is no room, go on polling paused partitions."""
+        handed = asyncio.run_coroutine_threadsafe(_coroutine(self._put(batches)), self._loop)
+        if self._is_done(handed, 0.05):
+            return
+        subscription.pause()
+        while not self._is_done(handed, POLL_S):
+            if self._stopping.is_set():
+                handed.cancel()
+                raise Stopped
+            subscription.poll(1, 0)
+        subscription.resume()
+
+    @staticmethod
+    def _is_done(future: "Future[Any]", timeout_s: float) -> bool:
+        try:
+            future.result(timeout_s)
+        except FutureTimeoutError:
+            return False
+        return True
+
+    def _wait(self, coroutine: Coroutine[Any, Any, T], budget_s: float | None = None) -> T:
+        """Run a coroutine on the worker's loop and wait for it, at most `budget_s`, and not beyond a stop."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        deadline = None if budget_s is None else time.monotonic() + budget_s
+        while True:
+            try:
+                return future.result(POLL_S)
+            except FutureTimeoutError:
+                late = deadline is not None and time.monotonic() > deadline
+                if late or (deadline is None and self._stopping.is_set()):
+                    future.cancel()
+                    raise Stopped from None
+
+
+async def _coroutine(awaitable: Awaitable[T]) -> T:
+    return await awaitable

@@ -1,0 +1,40 @@
+"""Where effects go: kind -> output topic. Knows topics' names and nothing of transport.
+
+Effects of a version that is not active are never handed to a port (see `Lane.active` in the engine); a replay has no
+port at all.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from projections.kernel import Effect
+
+__all__ = ["DESTINATIONS", "Destination", "EffectPort"]
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """An output topic by its short name (`customer` is `touchline.customer.v1`).
+
+    `compacted`: of several effects with one key in a batch only the last is sent. `loop_back`: the record is appended to
+    interaction.v1 itself, with internal schema ids and no CloudEvents headers.
+    """
+
+    topic: str
+    compacted: bool = False
+    loop_back: bool = False
+
+
+DESTINATIONS: dict[str, Destination] = {
+    "customer.snapshot": Destination("customer", compacted=True),
+}
+"""Every kind of effect that a projection may emit. An unknown kind is a programming error and parks the customer."""
+
+
+class EffectPort(Protocol):
+    """Takes the effects of one batch to their topics; returns when every one is acknowledged."""
+
+    async def send(self, effects: Sequence[Effect]) -> None:
+        """Append all effects. Raises `Retryable` while the broker is unwell; sending again is harmless (same ids)."""
+        ...

@@ -1,0 +1,235 @@
+"""The one place that reads from Kafka and administers it (appending is `connectors/producer.py`).
+
+Everything above sees `Batch`es, topic names and plain numbers.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from schemas.topics import TopicSpec
+from streams.records import Batch, RawRecord
+from touchline.errors import Misconfigured, Retryable
+
+__all__ = ["Cluster", "Place", "Subscription", "TopicOutcome"]
+
+log = structlog.get_logger(__name__)
+
+REQUEST_TIMEOUT_S = 10.0
+
+
+class Place(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+class TopicOutcome(NamedTuple):
+    """What `create_topics` did for one topic: `created`, `exists`, or a warning that the existing one differs."""
+
+    topic: str
+    partitions: int
+    outcome: str
+
+
+class Cluster:
+    """Questions to, and administration of, a cluster. Blocking; call it from a thread where a loop runs."""
+
+    def __init__(self, brokers: str) -> None:
+        self._brokers = brokers
+        self._admin = AdminClient({"bootstrap.servers": brokers, "log_level": 2})
+
+    def create_topics(self, specs: Iterable[TopicSpec]) -> list[TopicOutcome]:
+        """Create the topics that are missing; raises `Retryable` if no broker answers, `Misconfigured` if it refuses."""
+        existing = self._topics()
+        outcomes = []
+        for spec in specs:
+            found = existing.get(spec.name)
+            if found is not None:
+                same = found == spec.partitions
+                outcomes.append(TopicOutcome(spec.name, found, "exists" if same else f"exists with {found} partitions instead of {spec.partitions}"))
+                continue
+            new = NewTopic(spec.name, num_partitions=spec.partitions or 1, replication_factor=spec.replication, config=spec.config())
+            for future in self._admin.create_topics([new], request_timeout=REQUEST_TIMEOUT_S).values():
+                try:
+                    future.result(REQUEST_TIMEOUT_S * 2)
+                except KafkaException as error:
+                    if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                        raise Misconfigured(
+                            f"the topic {spec.name} could not be created: {error.args[0].str()}.",
+                            next_step="check the broker's rights, replication factor and partition limits.",
+                        ) from error
+            outcomes.append(TopicOutcome(spec.name, spec.partitions or 1, "created"))
+        return outcomes
+
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has; 0 if there is none of that name."""
+        return self._topics().get(topic, 0)
+
+    def end_offsets(self, topics: Iterable[str]) -> dict[Place, int]:
+        """Return the offset after the last record of every partition of these topics."""
+        return {place: high for place, (_, high) in self.ranges(topics).items()}
+
+    def ranges(self, topics: Iterable[str]) -> dict[Place, tuple[int, int]]:
+        """Return (first offset, offset after the last record) of every partition of these topics."""
+        existing = self._topics()
+        consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": "touchline-watermarks", "log_level": 2})
+        try:
+            return {
+                Place(topic, partition): consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT_S)
+                for topic in topics
+                for partition in range(existing.get(topic, 0))
+            }
+        except KafkaException as error:
+            raise _unwell(error) from error
+        finally:
+            consumer.close()
+
+    def committed(self, group_id: str, topics: Iterable[str]) -> dict[Place, int]:
+        """Return the committed offset of a consumer group in every partition of these topics; 0 where there is none."""
+        existing = self._topics()
+        wanted = [TopicPartition(topic, partition) for topic in topics for partition in range(existing.get(topic, 0))]
+        consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": group_id, "log_level": 2})
+        try:
+            return {Place(p.topic, p.partition): max(p.offset, 0) for p in consumer.committed(wanted, timeout=REQUEST_TIMEOUT_S)}
+        except KafkaException as error:
+            raise _unwell(error) from error
+        finally:
+            consumer.close()
+
+    def _topics(self) -> dict[str, int]:
+        try:
+            found = self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+        except KafkaException as error:
+            raise _unwell(error) from error
+        return {name: len(topic.partitions) for name, topic in found.items()}
+
+
+class Subscription:
+    """A member of a consumer group that hands out batches. All methods but `commit` belong to the one polling thread.
+
+    `assigned` is called with new partitions, inside `poll`; it answers where each is to be read from (None = the committed
+    offset, or the beginning). `revoked` is called before they are given away, `lost` when they already are.
+    """
+
+    def __init__(
+        self,
+        brokers: str,
+        group_id: str,
+        topics: Iterable[str],
+        *,
+        assigned: Callable[[list[Place]], Mapping[Place, int | None]],
+        revoked: Callable[[list[Place]], None],
+        session_timeout_ms: int = 6000,
+        instance_id: str | None = None,
+    ) -> None:
+        config: dict[str, str | int | bool] = {
+            "bootstrap.servers": brokers,
+            "group.id": group_id,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": session_timeout_ms,
+            "heartbeat.interval.ms": max(session_timeout_ms // 6, 200),
+            "max.poll.interval.ms": 300_000,
+            "queued.max.messages.kbytes": 32_768,
+            "fetch.wait.max.ms": 50,
+            "reconnect.backoff.max.ms": 2000,
+            "log_level": 2,
+        }
+        if instance_id:
+            config["group.instance.id"] = instance_id
+        self._epochs: dict[tuple[str, int], int] = {}
+        self._assigned, self._revoked = assigned, revoked
+        self._consumer = Consumer(config, error_cb=self._troubled)
+        self._consumer.subscribe(list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+
+    def poll(self, records_max: int, timeout_s: float) -> list[Batch]:
+        """Return at most `records_max` records as one batch per partition; an empty list if none came in time."""
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return []
+        messages = [first, *self._consumer.consume(records_max - 1, 0)] if records_max > 1 else [first]
+        by_place: dict[tuple[str, int], list[RawRecord]] = {}
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._trouble_with(error)
+                continue
+            record = RawRecord(message.offset(), message.key(), message.value() or b"", message.timestamp()[1] * 1000)
+            place = (message.topic(), message.partition())
+            found = by_place.get(place)
+            if found is None:
+                by_place[place] = [record]
+            else:
+                found.append(record)
+        return [Batch(place[1], records, self._epochs.get(place, 0), place[0]) for place, records in by_place.items()]
+
+    def is_current(self, batch: Batch) -> bool:
+        """Tell whether a batch's partition has been ours without a break since it was read. Safe from any thread."""
+        return self._epochs.get((batch.topic, batch.partition), 0) == batch.epoch
+
+    def pause(self) -> None:
+        """Stop fetching everything that is assigned; `poll` still answers the group."""
+        self._consumer.pause(self._consumer.assignment())
+
+    def resume(self) -> None:
+        """Fetch again."""
+        self._consumer.resume(self._consumer.assignment())
+
+    def commit(self, offsets: Mapping[Place, int], *, wait: bool) -> None:
+        """Commit the offsets to be read next. Raises `Retryable` if waiting for it failed; safe from any thread."""
+        if not offsets:
+            return
+        places = [TopicPartition(place.topic, place.partition, offset) for place, offset in offsets.items()]
+        try:
+            self._consumer.commit(offsets=places, asynchronous=not wait)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._NO_OFFSET:  # noqa: SLF001 - the library's public constant: nothing to commit is success
+                raise _unwell(error) from error
+
+    def close(self) -> None:
+        """Leave the group; partitions are revoked first."""
+        self._consumer.close()
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        starts = self._assigned([Place(p.topic, p.partition) for p in partitions])
+        for partition in partitions:
+            start = starts[Place(partition.topic, partition.partition)]
+            if start is not None:
+                self._check_within_log(consumer, partition, start)
+                partition.offset = start
+        consumer.incremental_assign(partitions)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        del consumer
+        for p in partitions:
+            self._epochs[p.topic, p.partition] = self._epochs.get((p.topic, p.partition), 0) + 1
+        self._revoked([Place(p.topic, p.partition) for p in partitions])
+
+    @staticmethod
+    def _check_within_log(consumer: Consumer, partition: TopicPartition, start: int) -> None:
+        low, high = consumer.get_watermark_offsets(partition, timeout=REQUEST_TIMEOUT_S)
+        if not low <= start <= high:
+            raise Misconfigured(
+                f"the checkpoint of {partition.topic} partition {partition.partition} is {start}, but the log holds {low} to {high}.",
+                next_step="the log was cut or made anew: restore it, or empty the tables with `touchline down --wipe` on one machine and start again.",
+            )
+
+    @staticmethod
+    def _troubled(error: KafkaError) -> None:
+        log.warning("broker_unwell", reason=error.name())
+
+    @staticmethod
+    def _trouble_with(error: KafkaError) -> None:
+        if error.fatal() or error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
+            raise Misconfigured(f"the broker refuses this consumer: {error.str()}.", next_step="check its rights and group id.")
+        log.warning("fetch_failed", reason=error.name())
+
+
+def _unwell(error: KafkaException) -> Retryable:
+    return Retryable(f"the broker did not answer ({error.args[0].name()}).", next_step="see `touchline status`; it is tried again.")

@@ -1,0 +1,184 @@
+"""The live driver: runners hosted by Faust. The only module that imports it.
+
+Faust's own consumer is not used for events: it acknowledges what its handler failed on, and costs more per event than the
+whole fold. It carries nothing but the small control topic; our polls reach one agent per runner through a channel.
+
+Measured on the real broker, and built in:
+- a Service that belongs to the Worker starts at once; an `@app.service` waits for Faust's own group (57 s after a SIGKILL);
+- a plain `app.channel()` is under the app's flow control, which drops what is queued when Faust's own group rebalances,
+  and blocks `put` for ever while the app stops: `BatchChannel` has a queue of its own;
+- what is put before the agent has subscribed is lost, so consumption waits for the agent; a batch that does not continue
+  at its checkpoint ends the process.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
+
+import faust
+import mode
+import structlog
+from faust.channels import Channel
+from mode.utils.queues import FlowControlEvent, ThrowableQueue
+
+from streams.consumption import Consumption
+from streams.records import Batch
+from streams.resolver import ResolverRunner
+from streams.runner import Runner
+from touchline.settings import Settings
+
+__all__ = ["build_app", "run_worker"]
+
+log = structlog.get_logger(__name__)
+
+Poll = list[Batch]
+Parts = tuple[Sequence[Runner], Callable[[], Awaitable[None]]]
+"""What an assembly gives: the runners, and how to release what they hold."""
+
+
+class BatchChannel(Channel):  # type: ignore[misc,type-arg] # faust's classes are untyped
+    """A bounded channel outside the app's flow control."""
+
+    def __init__(self, app: faust.App, polls_max: int, **options: Any) -> None:  # noqa: ANN401 - faust clones it with options of its own
+        super().__init__(app, **options)
+        self.polls_max = polls_max
+
+    def _clone_args(self) -> dict[str, Any]:
+        return {**super()._clone_args(), "polls_max": self.polls_max}
+
+    @property
+    def queue(self) -> ThrowableQueue:
+        """The queue of one subscriber; never suspended, never cleared."""
+        if self._queue is None:
+            always_open = FlowControlEvent(initially_suspended=False)
+            self._queue = ThrowableQueue(maxsize=self.polls_max, flow_control=always_open, clear_on_resume=False)
+        return self._queue
+
+
+class _Hosted(mode.Service):  # type: ignore[misc] # mode's classes are untyped
+    """Hosts one runner: its poll loop in a thread, and its channel."""
+
+    def __init__(self, runner: Runner, channel: BatchChannel, settings: Settings) -> None:
+        super().__init__()
+        self._runner = runner
+        self._channel = channel
+        self._settings = settings
+        self._consumption: Consumption | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"poll-{runner.name}")
+        self._ended = asyncio.Event()
+
+    @property
+    def label(self) -> str:
+        return f"Consumption: {self._runner.name}"
+
+    def is_current(self, batch: Batch) -> bool:
+        """Tell whether a batch's partition is still ours."""
+        return self._consumption is not None and self._consumption.is_current(batch)
+
+    @mode.Service.task  # type: ignore[misc]
+    async def _consume(self) -> None:
+        while not self._channel.subscriber_count:
+            if self.should_stop:
+                self._ended.set()
+                return
+            await asyncio.sleep(0.01)
+        loop = asyncio.get_running_loop()
+        self._consumption = Consumption(self._runner, self._settings, self._channel.put, loop)
+        if isinstance(self._runner, ResolverRunner):
+            self._runner.commit = self._consumption.commit
+        log.info("consuming", part=self._runner.name, topics=len(self._runner.topics))
+        try:
+            await loop.run_in_executor(self._thread, self._consumption.run)
+        except Exception as error:
+            log.critical("worker_ends", part=self._runner.name, reason=str(error))
+            raise
+        finally:
+            self._ended.set()
+
+    async def on_stop(self) -> None:
+        """End consumption before anything else stops; leave at the end of the budget whatever happens."""
+        if self._consumption is not None:
+            self._consumption.stop()
+            try:
+                await asyncio.wait_for(self._ended.wait(), self._settings.stop_budget_s * 2)
+            except TimeoutError:
+                log.warning("stop_budget_exhausted", part=self._runner.name)
+        self._thread.shutdown(wait=False)
+
+
+def build_app(settings: Settings, assemble: Callable[[Settings], Awaitable[Parts]], groups: Sequence[str]) -> faust.App:
+    """Return the Faust app that runs these groups (`resolver`, `view`) when started by either command.
+
+    `assemble` connects to the store and builds the runners; it is called once the worker's loop runs.
+    """
+    channels: dict[str, BatchChannel] = {}
+    hosts: dict[str, _Hosted] = {}
+    runners: dict[str, Runner] = {}
+
+    class Assembly(mode.Service):  # type: ignore[misc] # mode's classes are untyped
+        """Builds the runners, hosts each, and releases what they hold at the end."""
+
+        async def on_start(self) -> None:
+            built, self._release = await assemble(settings)
+            for runner in built:
+                name = runner.name.split(".")[0]
+                runners[name] = runner
+                hosts[name] = _Hosted(runner, channels[name], settings)
+                await self.add_runtime_dependency(hosts[name])
+
+        async def on_shutdown(self) -> None:
+            await self._release()
+
+    class Worker(faust.Worker):  # type: ignore[misc] # faust's classes are untyped
+        """Starts the consumption before, and independently of, Faust's own consumer."""
+
+        def __init__(self, app: faust.App, *services: mode.Service, **options: Any) -> None:  # noqa: ANN401 - faust's own options
+            options["redirect_stdouts"] = False
+            super().__init__(app, Assembly(), *services, **options)
+
+        def _schedule_shutdown(self, signal: Any) -> None:  # noqa: ANN401 - mode's own signature
+            if self._signal_stop_time:
+                log.warning("left_at_once")
+                os._exit(130)
+            super()._schedule_shutdown(signal)
+
+    app = faust.App(
+        f"{settings.topic_prefix}-{os.getpid()}",  # unique: every worker hears the control topic, and no dead member delays the start
+        broker=";".join(f"kafka://{server}" for server in settings.brokers.split(",")),
+        store="memory://",
+        Worker=Worker,
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        broker_session_timeout=10,
+        broker_heartbeat_interval=3,
+        agent_supervisor="mode.CrashingSupervisor",  # an unknown failure ends the process; nothing is skipped
+    )
+    for group in groups:
+        channels[group] = BatchChannel(app, settings.batches_in_flight_max)
+        _add_agent(app, group, channels[group], runners, hosts)
+    control = app.topic(settings.topic("control"), value_serializer="raw")  # an app without any topic crashes at start
+
+    @app.agent(control, name="control")  # type: ignore[misc]
+    async def obey(messages: AsyncIterator[bytes]) -> None:
+        async for _ in messages:
+            log.info("control_heard")
+
+    return app
+
+
+def _add_agent(app: faust.App, group: str, channel: BatchChannel, runners: dict[str, Runner], hosts: dict[str, _Hosted]) -> None:
+    @app.agent(channel, name=group)  # type: ignore[misc]
+    async def agent(polls: AsyncIterator[Poll]) -> None:
+        async for poll in polls:
+            mine = [batch for batch in poll if hosts[group].is_current(batch)]
+            if mine:
+                await runners[group].run(mine)
+
+
+def run_worker(app: faust.App) -> NoReturn:
+    """Run the app's worker until it is stopped; exits the process with 0, or with 1 after a crash."""
+    worker = app.conf.Worker(app, loglevel="WARNING", quiet=True, override_logging=False)
+    worker.execute_from_commandline()

@@ -1,0 +1,40 @@
+"""What is watched (engine.md §8): Prometheus metrics with labels from bounded sets only, never customers."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+__all__ = ["GroupMetrics"]
+
+_RECORDS = Counter("touchline_records_total", "Records read, by what became of them.", ["group", "version", "result"])
+_LAG = Gauge("touchline_lag_records", "Records of the open partitions that are not folded yet.", ["group", "version"])
+_LAG_SECONDS = Gauge("touchline_lag_seconds", "Age of the newest folded record when it was folded.", ["group", "version"])
+_APPLY = Histogram("touchline_apply_seconds", "Time to fold one poll.", ["group", "version"])
+_STORE = Histogram("touchline_store_seconds", "Time until the writes of one poll are acknowledged.", ["group", "version"])
+_RETRIES = Counter("touchline_retries_total", "Tries that were repeated because something was unwell.", ["group", "version"])
+_PARKED = Gauge("touchline_parked_customers", "Customers that wait in the open partitions.", ["group", "version"])
+_CACHED = Gauge("touchline_cached_subjects", "Subjects in memory.", ["group", "version"])
+_EFFECTS = Counter("touchline_effects_total", "Effects, by what became of them.", ["group", "version", "result"])
+
+
+class GroupMetrics:
+    """The metrics of one group version."""
+
+    def __init__(self, group: str, version: int) -> None:
+        labels = (group, str(version))
+        self._labels = labels
+        self.lag_records = _LAG.labels(*labels)
+        self.lag_seconds = _LAG_SECONDS.labels(*labels)
+        self.apply_seconds = _APPLY.labels(*labels)
+        self.store_seconds = _STORE.labels(*labels)
+        self.retries = _RETRIES.labels(*labels)
+        self.parked_customers = _PARKED.labels(*labels)
+        self.cached_subjects = _CACHED.labels(*labels)
+
+    def records(self, result: str, n: int) -> None:
+        """Count `n` records with this result: applied, repeat, parked; of the resolver: resolved, quarantined."""
+        if n:
+            _RECORDS.labels(*self._labels, result).inc(n)
+
+    def effects(self, result: str, n: int) -> None:
+        """Count `n` effects with this result: sent."""
+        if n:
+            _EFFECTS.labels(*self._labels, result).inc(n)

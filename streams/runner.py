@@ -1,0 +1,164 @@
+"""Runs one version of one group: batches in; rows, effects and checkpoints out. Hosted by the live driver.
+
+While the writes of one poll are on their way, the next one is folded already. Writes stay in order, and a subject whose
+rows are not yet acknowledged never leaves the cache, so that its state is never read back too early.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from streams.effects import EffectPort
+from streams.engine import Engine
+from streams.kafka import Place
+from streams.metrics import GroupMetrics
+from streams.parking import ParkedCustomer
+from streams.patience import Patience
+from streams.records import Batch
+from streams.store.port import GroupVersion, Store
+from streams.work import Work
+from touchline.errors import TouchlineError
+
+__all__ = ["GroupRunner", "LogGap", "Runner"]
+
+log = structlog.get_logger(__name__)
+
+
+class LogGap(TouchlineError):
+    """Raised when a batch does not continue at its checkpoint: something between was lost, so the process must end."""
+
+
+class Runner(Protocol):
+    """What the live driver hosts: one per group, and the resolver."""
+
+    name: str
+    group_id: str
+    topics: tuple[str, ...]
+    patience: Patience
+
+    async def assign(self, places: Sequence[Place]) -> dict[Place, int | None]:
+        """Take partitions over; answer where each is to be read from (None = the group's committed offset)."""
+        ...
+
+    async def run(self, batches: Sequence[Batch]) -> None:
+        """Process one poll. What it raises ends the process."""
+        ...
+
+    async def revoke(self, places: Sequence[Place]) -> None:
+        """Finish what is under way, then forget these partitions."""
+        ...
+
+    async def drain(self) -> None:
+        """Finish what is under way."""
+        ...
+
+    def progress(self) -> dict[Place, int]:
+        """Return the offsets to commit for lag displays (or for real, by the resolver)."""
+        ...
+
+
+class GroupRunner:
+    """The runner of a projection group. `parked` reads the parked customers of a group version from the store."""
+
+    def __init__(self, engine: Engine, store: Store, effects: EffectPort, *, topic: str) -> None:
+        self.engine = engine
+        self.group = GroupVersion(engine.group.name, engine.group.version)
+        self.name = f"{self.group.group}.v{self.group.version}"
+        self.group_id = f"{topic.rsplit('.', 2)[0]}.{self.name}"
+        self.topics = (topic,)
+        self.metrics = GroupMetrics(self.group.group, self.group.version)
+        self.patience = Patience(self.name, self.metrics.retries.inc)
+        self._store = store
+        self._effects = effects
+        self._writing: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()  # a partition is never given away in the middle of a poll
+        self._written: dict[Place, int] = {}
+
+    async def assign(self, places: Sequence[Place]) -> dict[Place, int | None]:
+        """Open partitions at their checkpoints in the store: the one truth. The first version starts at offset 0, active."""
+        checkpoints = await self.patience.run(lambda: self._store.load_checkpoints(self.group))
+        parked = await self.patience.run(self._parked)
+        starts: dict[Place, int | None] = {}
+        for place in places:
+            mine = [p for p in parked if p.first_partition == place.partition]
+            starts[place] = self.engine.open(place.partition, checkpoints.get(place.partition), mine)
+            log.info("partition_opened", group=self.name, partition=place.partition, offset=starts[place], parked=len(mine))
+        return starts
+
+    async def run(self, batches: Sequence[Batch]) -> None:
+        """Fold one poll and start its writes; waits for the writes of the poll before it."""
+        async with self._turn:
+            started = time.perf_counter()
+            works = [work for batch in batches if (work := await self._fold(batch)) is not None]
+            self.metrics.apply_seconds.observe(time.perf_counter() - started)
+            await self.drain()
+            if works:
+                self._writing = asyncio.create_task(self._write(works, self.engine.work_number))
+
+    async def revoke(self, places: Sequence[Place]) -> None:
+        """Finish the writes, then forget the partitions; batches of them that still wait are dropped by `run`."""
+        async with self._turn:
+            await self.drain()
+            for place in places:
+                self.engine.close(place.partition)
+                self._written.pop(place, None)
+
+    async def drain(self) -> None:
+        """Wait for the writes under way; what they raise is raised here."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            await writing
+
+    def progress(self) -> dict[Place, int]:
+        """Return how far each partition is written."""
+        return dict(self._written)
+
+    async def _fold(self, batch: Batch) -> Work | None:
+        due = self.engine.next_offset(batch.partition)
+        if due is None:
+            return None  # given away while the batch waited
+        first = batch.records[0].offset
+        if first < due:  # read again after a partition came back: the rest of the batch may be new
+            batch = Batch(batch.partition, [r for r in batch.records if r.offset >= due], batch.epoch, batch.topic)
+            if not batch.records:
+                return None
+            first = batch.records[0].offset
+        if first != due:
+            raise LogGap(f"{batch.topic} partition {batch.partition} continues at {first} instead of {due}.", next_step="restart the worker.")
+        taken = self.engine.take(batch)
+        missing = self.engine.missing(taken)
+        states = await self.patience.run(lambda: self._store.load_states(self.group, missing)) if missing else {}
+        work = self.engine.feed(taken, states)
+        if work.timers:
+            raise TouchlineError(f"a projection of {self.name} arms timers, which this worker does not run.")
+        for result, n in work.results.items():
+            self.metrics.records(result, n)
+        self.metrics.lag_seconds.set(max(0.0, time.time() - batch.records[-1].appended_us / 1e6))
+        return work
+
+    async def _write(self, works: Sequence[Work], number: int) -> None:
+        """Make one poll true: fan-out and effects, then the subjects' own partitions, then the checkpoints."""
+        started = time.perf_counter()
+        fan_out = [row for work in works for row in work.fan_out]
+        own = [row for work in works for row in work.own]
+        effects = [effect for work in works for effect in work.effects]
+        await asyncio.gather(
+            self.patience.run(lambda: self._store.write(fan_out)),
+            self.patience.run(lambda: self._effects.send(effects)),
+        )
+        await self.patience.run(lambda: self._store.write(own))
+        checkpoints = {work.partition: work.checkpoint for work in works}
+        await self.patience.run(lambda: self._store.save_checkpoints(self.group, checkpoints))
+        self.engine.acknowledge(number)
+        self._written.update({Place(self.topics[0], work.partition): work.checkpoint.next_offset for work in works})
+        self.metrics.effects("sent", len(effects))
+        self.metrics.store_seconds.observe(time.perf_counter() - started)
+        self.metrics.parked_customers.set(self.engine.parked_customers)
+        self.metrics.cached_subjects.set(self.engine.cached_subjects)
+
+    async def _parked(self) -> list[ParkedCustomer]:
+        rows = await self._store.read("parked_customer", {"name": self.group.group, "version": self.group.version})
+        return [ParkedCustomer.from_row(row) for row in rows]

@@ -1,0 +1,132 @@
+"""Values as Cassandra's bytes, and back to Python's own types. Shared by both stores; knows neither.
+
+A serialiser takes a value that is not None and returns its bytes, or raises `TypeError`, `ValueError`, `struct.error` or
+`AttributeError` for one that the column cannot hold. Maps and sets are written in the order of their keys, so that the
+same value is always the same bytes.
+"""
+
+import struct
+from collections.abc import Callable, Iterable
+
+from projections.tables import Table
+from streams.store.port import CellValue
+from touchline.errors import Poison
+
+__all__ = ["BAD_VALUE", "COLLECTIONS", "KEY_BYTES_MAX", "SERIALISERS", "Serialise", "bad_value", "key_bytes", "routing_key"]
+
+Serialise = Callable[..., bytes]
+
+BAD_VALUE = (TypeError, ValueError, AttributeError, struct.error, OverflowError)
+"""What serialisers raise for values that a column cannot hold. Their texts may hold the value: never pass them on."""
+
+KEY_BYTES_MAX = 65_000
+"""Largest sum of the values of a primary key; the server's limit is 65,535 with its own framing."""
+
+_INT = struct.Struct(">i")
+_BIGINT = struct.Struct(">q")
+_DOUBLE = struct.Struct(">d")
+_PART = struct.Struct(">H")
+_pack_int = _INT.pack
+
+
+def _text(value: str) -> bytes:
+    return value.encode()
+
+
+def _blob(value: bytes) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError
+    return value
+
+
+def _boolean(value: bool) -> bytes:  # noqa: FBT001 - a value, not a flag
+    if not isinstance(value, bool):
+        raise TypeError
+    return b"\x01" if value else b"\x00"
+
+
+def _list(values: Iterable[str]) -> bytes:
+    if not isinstance(values, (list, tuple)):
+        raise TypeError
+    return _counted([value.encode() for value in values], len(values))
+
+
+def _set(values: Iterable[str]) -> bytes:
+    if not isinstance(values, (set, frozenset)):
+        raise TypeError
+    parts = sorted(value.encode() for value in values)
+    return _counted(parts, len(parts))
+
+
+def _text_map(values: dict[str, str]) -> bytes:
+    items = sorted((key.encode(), value.encode()) for key, value in values.items())
+    return _counted([part for item in items for part in item], len(items))
+
+
+def _blob_map(values: dict[str, bytes]) -> bytes:
+    items = sorted((key.encode(), _blob(value)) for key, value in values.items())
+    return _counted([part for item in items for part in item], len(items))
+
+
+def _counted(parts: list[bytes], count: int) -> bytes:
+    pieces = [_pack_int(count)]
+    for part in parts:
+        pieces.append(_pack_int(len(part)))
+        pieces.append(part)
+    return b"".join(pieces)
+
+
+SERIALISERS: dict[str, Serialise] = {
+    "text": _text,
+    "int": _INT.pack,
+    "bigint": _BIGINT.pack,
+    "double": _DOUBLE.pack,
+    "boolean": _boolean,
+    "blob": _blob,
+    "frozen<list<text>>": _list,
+    "frozen<set<text>>": _set,
+    "frozen<map<text,text>>": _text_map,
+    "frozen<map<text,blob>>": _blob_map,
+}
+"""By column type. `struct`'s own packers check type and range at C speed; so does `str.encode`."""
+
+COLLECTIONS: dict[str, Callable[..., CellValue]] = {
+    "frozen<list<text>>": tuple,
+    "frozen<set<text>>": frozenset,
+    "frozen<map<text,text>>": dict,
+    "frozen<map<text,blob>>": dict,
+}
+"""What a read turns the driver's collections into; every other type is passed as it is."""
+
+
+def bad_value(table: Table, column: str) -> Poison:
+    """Return the error for a value that its column cannot hold; the value itself may be personal and is left out."""
+    return Poison(
+        f"table {table.physical}: a value for column {column} is not a {table.columns.get(column, 'known type')}.",
+        next_step="correct the projection or importer that writes it.",
+    )
+
+
+def key_bytes(table: Table, key: tuple[str | int, ...]) -> list[bytes]:
+    """Serialise the values of a key or of its beginning. Raises `Poison` for one that its column cannot hold.
+
+    Cassandra takes at most 65,535 bytes, and no empty partition key of one column.
+    """
+    packed = []
+    for column, value in zip(table.primary_key, key, strict=False):
+        try:
+            packed.append(SERIALISERS[table.columns[column]](value))
+        except BAD_VALUE:
+            raise bad_value(table, column) from None
+    if sum(map(len, packed)) > KEY_BYTES_MAX or (len(table.partition_key) == 1 and not packed[0]):
+        raise Poison(
+            f"table {table.physical}: a key is empty or larger than {KEY_BYTES_MAX} bytes.", next_step="look at the ids of the record that wrote it."
+        )
+    return packed
+
+
+def routing_key(parts: list[bytes]) -> bytes:
+    """Return the bytes by which Cassandra knows a partition: the key's only part, or each with its length and a zero byte."""
+    if len(parts) == 1:
+        return parts[0]
+    return b"".join([piece for part in parts for piece in (_PART.pack(len(part)), part, b"\x00")])

@@ -1,0 +1,234 @@
+"""The store in memory: the same port, the same answers as Cassandra, cell by cell. For tests and `simulate`.
+
+Every write is an INSERT, here and in Cassandra: it also writes the row's marker, so a row with nothing but its key exists.
+Per cell the greater timestamp wins; at equal ones a deleted cell, then one with a TTL, then the larger bytes. Deleting a
+row hides what was written to it at that timestamp or before. Static columns belong to the partition and outlive its rows.
+
+Memory: everything ever written, and deleted rows too (their tombstones must go on hiding late writes); about 0.5 kB a row
+of ten columns. Nothing is compacted: whoever simulates a year sizes the machine for its final tables.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from projections.kernel import Subject
+from projections.tables import Table
+from streams.store.cells import BAD_VALUE, SERIALISERS, Serialise, bad_value, key_bytes
+from streams.store.control import checkpoint_row, checkpoints, state_row, state_table_name, subject_partition
+from streams.store.port import CellValue, Checkpoint, GroupVersion, RowWrite, StateRow
+from streams.store.shape import TableSet, check_key, partition_values, unknown_column
+from streams.store.slices import Bound, check_bounds, in_bounds, sort_rows
+
+__all__ = ["MemoryStore"]
+
+_NEVER_US = -(2**63)
+_Cell = tuple[int, CellValue, int | None]
+"""Write timestamp in µs, value (None = deleted), second in which it expires (None = never)."""
+
+
+class _Row:
+    """One row: its marker, its tombstone and its cells."""
+
+    __slots__ = ("cells", "deleted_us", "marker")
+
+    def __init__(self) -> None:
+        self.marker: _Cell = (_NEVER_US, None, None)
+        self.deleted_us = _NEVER_US
+        self.cells: dict[str, _Cell] = {}
+
+    def delete(self, ts_us: int) -> None:
+        """Hide everything written at `ts_us` or before."""
+        if ts_us > self.deleted_us:
+            self.deleted_us = ts_us
+            if self.marker[0] <= ts_us:
+                self.marker = (_NEVER_US, None, None)
+            for column in [c for c, cell in self.cells.items() if cell[0] <= ts_us]:
+                del self.cells[column]
+
+
+class _Partition:
+    """The rows of one partition by clustering key, and its static cells (a row without a marker)."""
+
+    __slots__ = ("rows", "static")
+
+    def __init__(self) -> None:
+        self.rows: dict[Bound, _Row] = {}
+        self.static = _Row()
+
+    def add(self, clustering: Bound) -> _Row:
+        """Add an empty row, under the partition's tombstone if it has one (which lies on its static row)."""
+        row = self.rows[clustering] = _Row()
+        row.deleted_us = self.static.deleted_us
+        return row
+
+
+class _Kind:
+    """A table with what a write needs at hand."""
+
+    __slots__ = ("default_ttl_s", "partition_length", "partitions", "serialisers", "static", "table", "whole_length")
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.default_ttl_s = table.default_ttl_s
+        self.static = table.static
+        self.partition_length = len(table.partition_key)
+        self.whole_length = len(table.primary_key)
+        self.serialisers: dict[str, Serialise] = {c: SERIALISERS[kind] for c, kind in table.columns.items() if c not in table.primary_key}
+        self.partitions: dict[Bound, _Partition] = {}
+
+
+class MemoryStore:
+    """Build it with the tables that it shall hold; `now_s` is the clock against which TTLs expire (by default it stands still)."""
+
+    def __init__(self, tables: Iterable[Table], now_s: Callable[[], int] = lambda: 0) -> None:
+        self._tables = TableSet(tables)
+        self._now_s = now_s
+        self._kinds: dict[str, _Kind] = {}
+
+    def apply(self, rows: Iterable[RowWrite]) -> None:
+        """Write rows at once, without an event loop. Hot path: 3 to 6 µs per row (tests/unit/test_memory.py watches it)."""
+        kinds = self._kinds
+        for row in rows:
+            self._apply(kinds.get(row.table) or self._kind(row.table), row)
+
+    async def write(self, rows: Sequence[RowWrite]) -> None:
+        """Write all rows, or none if one of them is refused."""
+        kinds = self._kinds
+        for row in rows:
+            _check(kinds.get(row.table) or self._kind(row.table), row)
+        self.apply(rows)
+
+    async def read(
+        self,
+        table: str,
+        partition: Mapping[str, str | int],
+        *,
+        limit: int | None = None,
+        after: Bound | None = None,
+        upto: Bound | None = None,
+    ) -> list[dict[str, CellValue]]:
+        """Read one partition in clustering order; see the port."""
+        kind = self._kind(table)
+        check_bounds(kind.table, after, upto)
+        key = partition_values(kind.table, partition)
+        found = kind.partitions.get(key)
+        return [] if found is None else self._rows(kind, key, found, after, upto)[:limit]
+
+    async def read_many(self, table: str, partitions: Sequence[Mapping[str, str | int]]) -> list[list[dict[str, CellValue]]]:
+        """Read several partitions; see the port."""
+        return [await self.read(table, partition) for partition in partitions]
+
+    async def scan(self, table: str) -> list[dict[str, CellValue]]:
+        """Read a whole table; see the port."""
+        kind = self._kind(table)
+        return [row for key, found in kind.partitions.items() for row in self._rows(kind, key, found, None, None)]
+
+    async def load_states(self, group: GroupVersion, subjects: Iterable[Subject]) -> dict[Subject, StateRow]:
+        """Read the states of many subjects; see the port."""
+        table = state_table_name(group)
+        found = {subject: state_row(await self.read(table, subject_partition(subject))) for subject in subjects}
+        return {subject: row for subject, row in found.items() if row is not None}
+
+    async def load_checkpoints(self, group: GroupVersion) -> dict[int, Checkpoint]:
+        """Read the checkpoints of a group version; see the port."""
+        return checkpoints(await self.read("projection_checkpoint", {"name": group.group, "version": group.version}))
+
+    async def save_checkpoint(self, group: GroupVersion, partition: int, checkpoint: Checkpoint) -> None:
+        """Write one checkpoint; see the port."""
+        await self.write([checkpoint_row(group, partition, checkpoint)])
+
+    async def close(self) -> None:
+        """Keep everything: there is nothing to release."""
+
+    def _kind(self, table: str) -> _Kind:
+        kind = self._kinds.get(table)
+        if kind is None:
+            kind = self._kinds[table] = _Kind(self._tables.find(table))
+        return kind
+
+    def _apply(self, kind: _Kind, row: RowWrite) -> None:
+        key, length, columns, ts_us = row.key, kind.partition_length, row.columns, row.ts_us
+        partition_key = key[:length]
+        partition = kind.partitions.get(partition_key)
+        if partition is None:
+            partition = kind.partitions[partition_key] = _Partition()
+        if columns is None:
+            self._delete(kind, partition, row)
+            return
+        ttl_s = kind.default_ttl_s if row.ttl_s is None else row.ttl_s
+        expires_s = self._now_s() + ttl_s if ttl_s else None
+        target = partition.static
+        if len(key) == kind.whole_length:
+            clustering = key[length:]
+            target = partition.rows.get(clustering) or partition.add(clustering)
+            if ts_us > target.deleted_us:
+                target.marker = _winner(target.marker, (ts_us, True, expires_s), None)
+        static = kind.static
+        for column, value in columns.items():
+            into = partition.static if column in static else target
+            if ts_us <= into.deleted_us:
+                continue
+            old = into.cells.get(column)
+            new: _Cell = (ts_us, dict(value) if isinstance(value, dict) else value, None if value is None else expires_s)
+            into.cells[column] = new if old is None or ts_us > old[0] else _winner(old, new, kind.serialisers[column])
+
+    def _delete(self, kind: _Kind, partition: _Partition, row: RowWrite) -> None:
+        clustering = row.key[kind.partition_length :]
+        if clustering or not kind.table.clustering:
+            (partition.rows.get(clustering) or partition.add(clustering)).delete(row.ts_us)
+            return
+        partition.static.delete(row.ts_us)
+        for found in partition.rows.values():
+            found.delete(row.ts_us)
+
+    def _rows(self, kind: _Kind, key: Bound, partition: _Partition, after: Bound | None, upto: Bound | None) -> list[dict[str, CellValue]]:
+        table, now_s = kind.table, self._now_s()
+        static = {c: _alive(partition.static.cells.get(c), now_s) for c in table.columns if c in kind.static}
+        head = dict(zip(table.partition_key, key, strict=True))
+        names = [c.column for c in table.clustering]
+        regular = [c for c in kind.serialisers if c not in kind.static]
+        answer: list[dict[str, CellValue]] = []
+        for clustering in sort_rows([k for k in partition.rows if in_bounds(k, table.clustering, after, upto)], table.clustering):
+            row = partition.rows[clustering]
+            cells = {c: _alive(row.cells.get(c), now_s) for c in regular}
+            if _alive(row.marker, now_s) or any(value is not None for value in cells.values()):
+                answer.append({**head, **dict(zip(names, clustering, strict=True)), **static, **cells})
+        if not answer and after is None and upto is None and any(value is not None for value in static.values()):
+            answer.append({**head, **dict.fromkeys(names), **static, **dict.fromkeys(regular)})
+        return answer
+
+
+def _check(kind: _Kind, row: RowWrite) -> None:
+    """Refuse what Cassandra would refuse."""
+    table = kind.table
+    check_key(table, row)
+    key_bytes(table, row.key)
+    for column, value in (row.columns or {}).items():
+        serialise = kind.serialisers.get(column)
+        if serialise is None:
+            raise unknown_column(table, column)
+        if value is not None:
+            try:
+                serialise(value)
+            except BAD_VALUE:
+                raise bad_value(table, column) from None
+
+
+def _alive(cell: _Cell | None, now_s: int) -> CellValue:
+    if cell is None or (cell[2] is not None and cell[2] <= now_s):
+        return None
+    return dict(cell[1]) if isinstance(cell[1], dict) else cell[1]
+
+
+def _winner(old: _Cell, new: _Cell, serialise: Serialise | None) -> _Cell:
+    """Return the cell that Cassandra keeps of two (`Cells.resolveRegular`, `LivenessInfo.supersedes`)."""
+    old_rank, new_rank = _rank(old), _rank(new)
+    if old_rank != new_rank or serialise is None:
+        return new if new_rank > old_rank else old
+    if old[1] is None:
+        return old
+    return new if serialise(new[1]) > serialise(old[1]) else old
+
+
+def _rank(cell: _Cell) -> tuple[int, int, int]:
+    kind = 2 if cell[1] is None else 0 if cell[2] is None else 1
+    return cell[0], kind, cell[2] or 0

@@ -1,0 +1,112 @@
+"""What is known of each subject while it is in memory: states, recent ids, how far it has been applied. Bounded."""
+
+from collections import OrderedDict
+from hashlib import blake2b
+
+import msgspec
+
+from projections.kernel import Subject
+from streams.store.port import CellValue, StateRow
+
+__all__ = ["RECENT_IDS_MAX", "SubjectCache", "SubjectEntry", "record_hash"]
+
+RECENT_IDS_MAX = 128
+"""How many record ids a subject remembers. The resolver ends a batch at 64 records of one subject, so that whatever a
+killed resolver appends again is still remembered."""
+
+_HASH_BYTES = 8
+
+
+def record_hash(source: str, record_id: str) -> bytes:
+    """Return the 8 bytes by which a subject remembers a record: the same source and id are the same event (CloudEvents)."""
+    return blake2b(f"{source}\0{record_id}".encode(), digest_size=_HASH_BYTES).digest()
+
+
+class SubjectEntry:
+    """One subject of one group. `blobs` are the states as last encoded: what a failed fold falls back to."""
+
+    __slots__ = ("applied_offset", "applied_partition", "appended_us", "blobs", "recent", "states", "work_number")
+
+    def __init__(self, states: list[msgspec.Struct | None], row: StateRow | None) -> None:
+        self.states = states
+        self.blobs: dict[str, bytes] = dict(row.blobs) if row else {}
+        self.recent = row.recent_ids if row else b""
+        self.applied_partition = row.applied_partition if row else -1
+        self.applied_offset = row.applied_offset if row else -1
+        self.appended_us = row.appended_us if row else 0
+        self.work_number = 0
+
+    def seen(self, hashed: bytes) -> bool:
+        """Tell whether a record with this hash is among the last `RECENT_IDS_MAX`."""
+        recent = self.recent
+        at = recent.find(hashed)
+        while at >= 0 and at % _HASH_BYTES:
+            at = recent.find(hashed, at + 1)
+        return at >= 0
+
+    def move_to(self, partition: int, offset: int, hashed: bytes) -> None:
+        """Note that a record was applied, and remember its id (`hashed` is empty for wake-ups); the oldest id is forgotten."""
+        self.applied_partition, self.applied_offset = partition, offset
+        if hashed:
+            self.recent = (self.recent + hashed)[-RECENT_IDS_MAX * _HASH_BYTES :]
+
+    def position(self) -> tuple[bytes, int, int, int]:
+        """Return what `go_back` needs to undo a fold that failed."""
+        return self.recent, self.applied_partition, self.applied_offset, self.appended_us
+
+    def go_back(self, position: tuple[bytes, int, int, int], states: list[msgspec.Struct | None]) -> None:
+        """Undo a fold that failed: its projections may have changed their states in place."""
+        self.recent, self.applied_partition, self.applied_offset, self.appended_us = position
+        self.states = states
+
+    def common_columns(self) -> dict[str, CellValue]:
+        """Return the static columns of the state table."""
+        return {
+            "recent_ids": self.recent,
+            "applied_partition": self.applied_partition,
+            "applied_offset": self.applied_offset,
+            "appended_us": self.appended_us,
+        }
+
+
+class SubjectCache:
+    """Entries by subject, least recently used first out, never one whose writes are not yet acknowledged.
+
+    Dropped by partition when that partition is given away.
+    """
+
+    def __init__(self, entries_max: int) -> None:
+        self._entries_max = entries_max
+        self._entries: OrderedDict[Subject, SubjectEntry] = OrderedDict()
+        self._partition: dict[Subject, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, subject: Subject) -> SubjectEntry | None:
+        """Return the entry and mark it as used now."""
+        entry = self._entries.get(subject)
+        if entry is not None:
+            self._entries.move_to_end(subject)
+        return entry
+
+    def __contains__(self, subject: Subject) -> bool:
+        return subject in self._entries
+
+    def put(self, subject: Subject, partition: int, entry: SubjectEntry) -> None:
+        """Add an entry."""
+        self._entries[subject] = entry
+        self._partition[subject] = partition
+
+    def evict(self, acknowledged: int) -> None:
+        """Drop the least recently used entries above the limit; an entry of a later work than `acknowledged` stays."""
+        while len(self._entries) > self._entries_max:
+            subject, entry = next(iter(self._entries.items()))
+            if entry.work_number > acknowledged:
+                return
+            del self._entries[subject], self._partition[subject]
+
+    def drop(self, partition: int) -> None:
+        """Forget every subject of a partition."""
+        for subject in [s for s, p in self._partition.items() if p == partition]:
+            del self._entries[subject], self._partition[subject]

@@ -1,0 +1,1 @@
+"""The front door: command line, settings, errors, logging and the keys for sealing. Start at `cli.py`."""

@@ -1,0 +1,44 @@
+"""The front door: `touchline`. Each command group lives in `touchline/commands/` and registers itself here."""
+
+import sys
+from importlib import import_module
+
+import typer
+
+from touchline.errors import Misconfigured, TouchlineError
+
+__all__ = ["app", "main"]
+
+_GROUPS = ("stack", "schemas", "topics", "store", "ingest", "worker", "simulate", "customer", "demo", "bench")
+"""Modules of `touchline.commands`; each has `register(app)`. They import heavy libraries inside their commands only."""
+
+app = typer.Typer(
+    name="touchline",
+    help="Every contact of every channel on one log; timeline, 360° view, clocks and alerts from it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_debug = False
+
+
+@app.callback()
+def _options(debug: bool = typer.Option(False, "--debug", help="Show tracebacks.")) -> None:  # noqa: FBT001, FBT003 - typer's own form
+    global _debug  # noqa: PLW0603 - one flag for the one process
+    _debug = debug
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong use, 78 misconfigured."""
+    for group in _GROUPS:
+        import_module(f"touchline.commands.{group}").register(app)
+    try:
+        app()
+    except TouchlineError as error:
+        if _debug:
+            raise
+        typer.secho(f"touchline: {error}", fg=typer.colors.RED, err=True)
+        sys.exit(78 if isinstance(error, Misconfigured) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,232 @@
+"""`touchline up`, `down` and `status`: the local stack of deploy/local, and what a person sees of it."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from touchline.errors import TouchlineError
+from touchline.settings import STACK_FILE, Settings, load_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from deploy.local.downloads import Jar
+    from deploy.local.stack import Report
+
+__all__ = ["SECTIONS", "Section", "register"]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One more table of `status`. `data` is its form under `--json`, by `name`. Any `troubles` make the command exit 1."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    data: Any
+    troubles: tuple[str, ...] = ()
+
+
+SECTIONS: list[Callable[[Settings], Section | None]] = []
+"""What `status` shows below the servers, in this order. Each asks the servers for one thing; None means: nothing to show."""
+
+HOME = STACK_FILE.parent
+"""The local stack's folder, relative to the working folder."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group's commands."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+
+
+def up(
+    *,
+    registry: Annotated[bool, typer.Option("--registry", help="Start the schema registry too (159 MB, once).")] = False,
+    bench: Annotated[bool, typer.Option("--bench", help="Start the JVMs with their normal compilers, as benchmarks need them.")] = False,
+) -> None:
+    """Start Kafka and Cassandra on this machine, or repair what is half dead. The first start downloads 110 MB.
+
+    Data, logs and addresses lie in `.touchline/`; the servers go on after this command ends.
+
+    Example: touchline up --registry
+    """
+    from deploy.local.java import Mode
+    from deploy.local.stack import Stack
+
+    console = _console()
+    began = time.monotonic()
+    with console.status("Starting the local stack") as spinner:
+
+        def fetch(title: str, jars: "Sequence[Jar]", cache: Path) -> Sequence[Path]:
+            spinner.stop()
+            try:
+                return _fetch_with_bar(console, title, jars, cache)
+            finally:
+                spinner.start()
+
+        stack = Stack(HOME, registry=registry, mode=Mode.NORMAL if bench else None, say=console.print, fetch=fetch)
+        stack.start()
+    console.print(_servers_table(stack.reports()))
+    console.print(f"Ready in {time.monotonic() - began:.1f} s. Addresses: {STACK_FILE}. Stop with `touchline down`.")
+    for name in sorted(stack.settings):
+        if f"TOUCHLINE_{name.upper()}" in os.environ:
+            console.print(f"TOUCHLINE_{name.upper()} is set and wins over this stack.", style="yellow")
+
+
+def down(
+    *,
+    wipe: Annotated[bool, typer.Option("--wipe", help="Also remove the servers' data and logs under .touchline/, for good.")] = False,
+) -> None:
+    """Stop the local stack: SIGTERM in order, SIGKILL after 20 s. Data stay unless --wipe is given.
+
+    Example: touchline down --wipe
+    """
+    from deploy.local.stack import Stack
+
+    console = _console()
+    if not HOME.is_dir():
+        console.print("No local stack in this folder.")
+        return
+    with console.status("Stopping the local stack"):
+        stopped = Stack(HOME, say=console.print).stop(wipe=wipe)
+    ended = f"Stopped {', '.join(stopped)}." if stopped else "Nothing ran."
+    console.print(f"{ended} {'Data, logs and addresses are removed.' if wipe else 'Data stay in .touchline/.'}")
+
+
+def status(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """Show the servers and the product's state; exit 1 and say what to do if something is wrong.
+
+    Example: touchline status --json
+    """
+    from deploy.local.stack import Stack
+
+    reports = Stack(HOME).reports() if STACK_FILE.exists() else []
+    troubles = [report.trouble for report in reports if report.trouble]
+    elsewhere = "TOUCHLINE_BROKERS" in os.environ
+    if not reports and not elsewhere:
+        troubles = ["No local stack was started in this folder. Next: `touchline up`, or set TOUCHLINE_BROKERS and TOUCHLINE_CASSANDRA_HOSTS."]
+    sections: list[Section] = []
+    if not troubles or elsewhere:  # without servers every question below would run into its time-out
+        sections, more = _sections(load_settings())
+        troubles += more
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {"ok": not troubles, "servers": [_plain(report) for report in reports], **{s.name: s.data for s in sections}, "troubles": troubles}
+            )
+        )
+    else:
+        _print(reports, sections, troubles)
+    raise typer.Exit(1 if troubles else 0)
+
+
+def _sections(settings: Settings) -> tuple[list[Section], list[str]]:
+    """Ask every section; one that fails becomes a trouble and does not hide the others."""
+    sections, troubles = [], []
+    for ask in SECTIONS:
+        try:
+            section = ask(settings)
+        except TouchlineError as error:
+            troubles.append(str(error))
+            continue
+        if section is not None:
+            sections.append(section)
+            troubles += section.troubles
+    return sections, troubles
+
+
+def _print(reports: "Sequence[Report]", sections: Sequence[Section], troubles: Sequence[str]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    console = _console()
+    if reports:
+        console.print(_servers_table(reports))
+    for section in sections:
+        table = Table(*section.columns, title=section.title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        for row in section.rows:
+            table.add_row(*row)
+        console.print(table)
+    for trouble in troubles:
+        console.print(trouble, style="red", soft_wrap=True)
+
+
+def _servers_table(reports: "Sequence[Report]") -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    normal = any(report.life and report.mode == "normal" for report in reports)
+    title = f"Local stack{', JVMs with their normal compilers' if normal else ''}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in ("server", "state", "address", "other ports", "pid", "up", "memory"):
+        table.add_column(column, no_wrap=True)
+    for report in reports:
+        client, *others = report.ports.values()
+        life = report.life
+        table.add_row(
+            f"{report.title} {report.version}",
+            f"[{'red' if report.trouble else 'green'}]{_state(report)}[/]",
+            f"127.0.0.1:{client}",
+            ", ".join(map(str, others)),
+            *((str(life.pid), _duration(time.time() - life.started_at), f"{life.rss_bytes // 2**20} MB") if life else ("", "", "")),
+        )
+    return table
+
+
+def _plain(report: "Report") -> dict[str, Any]:
+    life = report.life
+    return {
+        "name": report.name,
+        "version": report.version,
+        "state": _state(report),
+        "ports": dict(report.ports),
+        "mode": report.mode,
+        "pid": life.pid if life else None,
+        "uptime_s": round(time.time() - life.started_at, 1) if life else None,
+        "rss_bytes": life.rss_bytes if life else None,
+        "log": str(report.log),
+    }
+
+
+def _state(report: "Report") -> str:
+    if report.life is None:
+        return "dead" if report.died else "stopped"
+    return "silent" if report.trouble else "running"
+
+
+def _duration(seconds: float) -> str:
+    """Return a length of time as its two largest parts: `2d 3h`, `3h 12m`, `4m 10s`."""
+    minutes, s = divmod(int(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    d, h = divmod(hours, 24)
+    return f"{d}d {h}h" if d else f"{h}h {m}m" if h else f"{m}m {s}s" if m else f"{s}s"
+
+
+def _fetch_with_bar(console: "Console", title: str, jars: "Sequence[Jar]", cache: Path) -> Sequence[Path]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from deploy.local import downloads
+
+    wanted = downloads.missing(jars, cache)
+    if not wanted:
+        return [jar.path(cache) for jar in jars]
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(f"Downloading {title}", total=sum(jar.size_bytes for jar in wanted))
+        return downloads.fetch(jars, cache, lambda count: progress.advance(task, count))
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False)
