@@ -15,7 +15,7 @@ from operator import or_
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from connectors.contract import Actor, Draft, RawHandle, Rejected
 from schemas.events import EVENT_TYPES, ActorKind, Channel, Direction, HandleKind
@@ -92,11 +92,13 @@ class PublicReader:
         """
         try:
             return self._draft(self._decode(line), {})
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            pass
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            pass  # something unexpected: look closer
         try:
             known, unknown = self._split(line)
             return self._draft(self._decode(known), unknown)
+        except RecursionError:
+            return Rejected("refused", "too_deep", f"line {number}: it is nested too deeply.", number)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             reason, detail = _why(error)
             return Rejected("refused", reason, f"line {number}: {detail}.", number)
@@ -105,10 +107,15 @@ class PublicReader:
         kind = line.__struct_config__.tag
         form, data = self._forms[kind], line.data
         actor = data.f_actor
-        fields: dict[str, _Scalar] = {name: getattr(data, f"f_{name}") for name in form.own} if form.own else {}
+        fields: dict[str, _Scalar] = {}
+        for name in form.own:
+            value = getattr(data, f"f_{name}")
+            if value is not UNSET:
+                fields[name] = value
         for public, name in form.times:
             at = getattr(data, f"f_{public}")
-            fields[name] = None if at is None else (at - _EPOCH) // _US
+            if at is not None:
+                fields[name] = (at - _EPOCH) // _US
         return Draft(
             type=kind,
             id=line.id,
@@ -225,7 +232,7 @@ def _data(event: type[Event]) -> tuple[Any, _Form]:
     fields: list[tuple[Any, ...]] = [
         ("channel", Channel, "other") if alone else ("channel", Channel),
         ("direction", Direction, "internal") if alone else ("direction", Direction),
-        ("customer", tuple[_Handle, ...], ()) if alone else ("customer", Annotated[tuple[_Handle, ...], Meta(min_length=1)]),
+        ("customer", tuple[_Handle, ...], ()),
         actor,
         *((name, _Name | None, None) for name in ("conversation_id", "case_id", "contact_id", "causation_id", "correlation_id", "corrects")),
         ("source_seq", _Long | None, None),
@@ -243,7 +250,10 @@ def _data(event: type[Event]) -> tuple[Any, _Form]:
             name, kind = name.removesuffix("_us"), _Time if field.required else _Time | None
         else:
             own.append(name)
-        fields.append((name, kind) if field.required else (name, kind, field.default))
+        if field.required:
+            fields.append((name, kind))
+        else:  # what was not said is left to the schema's default
+            fields.append((name, kind, None) if name != field.encode_name else (name, kind | UnsetType, UNSET))
     fields.sort(key=len)  # required ones first
     names = {f"f_{name}": name for name, *_ in fields}
     struct = msgspec.defstruct(
@@ -261,7 +271,6 @@ _REASONS: Final = (
     ("Invalid enum value", "unknown_value", "it is none of the values of this field"),
     ("Invalid value", "unknown_type", "it is no type that may be sent"),
     ("Expected `str` of length", "wrong_length", "it is empty or too long"),
-    ("Expected `array` of length", "missing_field", "at least one handle is required; an unidentified contact is its own: kind contact"),
     ("Expected `int`", "wrong_type", "it is not an integer of 64 bits"),
 )
 
@@ -278,9 +287,9 @@ def _why(error: Exception) -> tuple[str, str]:
     if missing := _MISSING.match(text):
         return "missing_field", f"{at}{'.' if at else ''}{missing[1]}: a required field is missing"
     where = f"{at}: " if at else ""
-    if got := _EXPECTED.match(text[: found.start() if found else None]):
-        if got[1]:
-            return "wrong_type", f"{where}{got[0].replace('`', '').lower()}"
+    got = _EXPECTED.match(text)
+    if got is not None and got[1]:
+        return "wrong_type", f"{where}{got[0].replace('`', '').lower()}"
     for start, reason, said in _REASONS:
         if text.startswith(start):
             return reason, where + said

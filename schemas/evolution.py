@@ -7,6 +7,7 @@ Avro 1.12's "Schema resolution"). The judge is `avro.compatibility`; where it is
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from schemas import ids as committed
 from schemas.avsc import ROOT, Json, definitions, load, named_types
@@ -46,11 +47,8 @@ def stale(root: Path = ROOT, events: Path = EVENTS, ids: Path = committed.PATH) 
     if not events.exists() or events.read_text("utf-8") != source(schemas):
         found.append(Finding(events.name, "stale", "it is not what the .avsc files say: run `touchline schemas generate`."))
     before = committed.Ids.load(ids) if ids.exists() else committed.Ids()
-    for entry in before.extended(committed.committed_form(schemas)).entries[len(before.entries) :]:
-        found.append(
-            Finding(entry.name, "stale", f"it has no committed id as it is now ({entry.id} would be next): run `touchline schemas generate`.")
-        )
-    return found
+    appended = before.extended(committed.committed_form(schemas)).entries[len(before.entries) :]
+    return found + [Finding(entry.name, "stale", f"id {entry.id} is to be appended: run `touchline schemas generate`.") for entry in appended]
 
 
 def incompatibilities(earlier: Json, later: Json) -> list[str]:
@@ -76,7 +74,7 @@ def _defaults(without: Json, having: Json, says: str) -> Iterator[str]:
                     yield f"{record['name']}.{field['name']} {says}."
 
 
-def _avro():  # type: ignore[no-untyped-def] # noqa: ANN202 - two objects of an untyped library
+def _avro() -> tuple[Any, Any]:
     try:
         from avro import compatibility, schema  # noqa: PLC0415 - a development dependency: absent where only the product is installed
     except ImportError as error:

@@ -3,14 +3,14 @@
 Named types become: record -> frozen `msgspec.Struct`, enum -> `Literal` alias (values are plain strings), array -> tuple, map -> dict.
 """
 
-import keyword
 import textwrap
 from pathlib import Path
 
 from schemas import ids as committed
-from schemas.avsc import HEADER, PRIMITIVES, ROOT, Json, camel, definitions, is_event, load, named_types
+from schemas.avsc import HEADER, PRIMITIVES, ROOT, Json, definitions, is_event, load, named_types
+from schemas.names import class_name, public_type, python_name
 
-__all__ = ["EVENTS", "class_name", "generate", "python_name", "source"]
+__all__ = ["EVENTS", "generate", "source"]
 
 EVENTS = Path(__file__).parent / "events.py"
 _WIDTH = 150
@@ -32,7 +32,8 @@ from schemas.record import Event, Record, instant
 def generate(root: Path = ROOT, events: Path = EVENTS, ids: Path = committed.PATH, *, append: bool = True) -> list[str]:
     """Write both files where they differ, and return what was done, one sentence each (nothing done: empty).
 
-    Judges nothing: `schemas/evolution.py` does, before. With `append=False` only the classes are written. Raises `Misconfigured` for a broken `.avsc`, or if the ids file was changed by hand.
+    Judges nothing: `schemas/evolution.py` does, before. With `append=False` only the classes are written.
+    Raises `Misconfigured` for a broken `.avsc`, or if the ids file was changed by hand.
     """
     schemas = list(load(root).values())
     done = []
@@ -68,23 +69,6 @@ def source(schemas: list[Json]) -> str:
     parts.append(_listing("RECORDS: Final[dict[str, type[Record]]] = {", [f'"{key}": {value},' for key, value in sorted(others.items())], "}"))
     parts[-1] += '"""Every class of a record without a header, by the Avro record\'s full name."""\n'
     return _join(parts)
-
-
-def class_name(full_name: str) -> str:
-    """Return the Python name of a named type: family and name, the family only once (`quarantine.Quarantined` -> `Quarantined`)."""
-    *_, family, name = f".{full_name.removeprefix('touchline.')}".split(".")
-    return name if name.lower().startswith(family) else camel(family) + name
-
-
-def public_type(full_name: str) -> str:
-    """Return the public type of an event: `touchline.message.NoReplyNeeded` -> `message.no_reply_needed`."""
-    *_, family, name = full_name.split(".")
-    return f"{family}." + "".join(f"_{letter.lower()}" if letter.isupper() and at else letter.lower() for at, letter in enumerate(name))
-
-
-def python_name(field: str) -> str:
-    """Return a field's Python name: its Avro name, with a trailing underscore where that is a keyword."""
-    return f"{field}_" if keyword.iskeyword(field) else field
 
 
 def _in_order_of_use(schemas: list[Json], known: dict[str, Json]) -> list[Json]:

@@ -33,7 +33,7 @@ _NAMESPACE = uuid_utils.UUID(bytes=NAMESPACE.bytes)
 _VALUE_CHARACTERS_MAX = 512
 _PHONE_CHARACTERS_MAX = 64
 _PHONES_CACHED_MAX = 65_536
-_PHONE = re.compile(r"(?:tel:)?[\W\d_]+(?:(?:ext(?:n|ension)?|x)[\W_]*\d{1,7}[\W_]*)?", re.IGNORECASE)
+_PHONE = re.compile(r"[\W_]*(?:tel:)?[\W\d_]+(?:(?:ext(?:n|ension)?|x)[\W_]*\d{1,7}[\W_]*)?", re.IGNORECASE)
 """No letters but those that announce an extension: the library would find a number in a sentence, and read letters as digits."""
 _PLACEHOLDERS = frozenset({"null", "none", "nil", "undefined", "nan", "n/a", "unknown", "anonymous"})
 """What programs write where there is no value. Taken for a handle, one of these would make one customer of thousands."""
@@ -118,12 +118,12 @@ def customer_id(tenant: str, kind: HandleKind, hash_: bytes, generation: int = 0
     return str(uuid_utils.uuid5(_NAMESPACE, f"{tenant}\0{kind}\0{hash_.hex()}\0{generation}"))
 
 
-def strength(handle: Handle) -> tuple[int, str, bytes]:
+def strength(handle: Handle) -> tuple[int, str, bytes, bool]:
     """Return the sort key, strongest first: account, verified phone, verified mail, unverified phone, unverified mail, social, ...
 
-    Ties are broken by (kind, hash), which makes it a total order over handles that differ in them.
+    Ties are broken by (kind, hash), which makes it a total order; of two mentions of one handle the verified one comes first.
     """
-    return _RANK[handle.kind, handle.verified], handle.kind, handle.hash
+    return _RANK[handle.kind, handle.verified], handle.kind, handle.hash, not handle.verified
 
 
 def strongest(handles: Iterable[Handle]) -> Handle:

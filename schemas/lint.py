@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from schemas.avsc import HEADER, PRIMITIVES, Json, camel, definitions, is_event, named_types
-from schemas.generator import class_name
+from schemas.names import class_name
 
 __all__ = ["Finding", "lint"]
 
@@ -19,6 +19,8 @@ PERSONAL: Final = frozenset({"touchline.Personal", "touchline.PersonalHandle"})
 """The only records whose fields may be personal or special: what lies encrypted in `sealed`."""
 
 _LAST: Final = ("attributes", "sealed", "sealed_key")
+_TAKEN: Final = frozenset({"of", "str", "int", "float", "bool", "bytes", "tuple", "dict", "property", "datetime", "instant", "msgspec"})
+"""Names that the generated classes, or the annotations in them, need for themselves."""
 _FIELD_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -76,19 +78,23 @@ def _named(schema: Json, known: dict[str, Json]) -> Iterator[Finding]:
     if schema["type"] == "enum" and schema.get("default") not in schema["symbols"]:
         yield Finding(name, "enum_default", "every enum needs a default among its symbols, or no symbol can ever be added.")
     fields = schema.get("fields", [])
-    if fields and _recursive(schema, known, ()):
+    if schema["type"] == "record" and not fields:
+        yield Finding(name, "empty", "a record needs a field.")
+    if _recursive(schema, known, ()):
         yield Finding(name, "recursion", "a record must not contain itself.")
     for field in fields:
         where = f"{name}.{field['name']}"
         for rule, says in _field(name, field, {other["name"] for other in fields}):
             yield Finding(where, rule, says)
-        for rule, says in _type(field["type"], known):
+        for rule, says in [*_type(field["type"], known), *_default(field, known)]:
             yield Finding(where, rule, says)
 
 
 def _field(record: str, field: Json, names: set[str]) -> Iterator[tuple[str, str]]:
     if not _FIELD_NAME.fullmatch(field["name"]):
         yield "field_name", "field names are lower case with underscores."
+    if field["name"] in _TAKEN:
+        yield "field_name", "the generated class needs this name for itself."
     if field["name"].endswith("_us") and field["name"].removesuffix("_us") in names:
         yield "field_name", "the accessor of this time has the name of another field."
     if not field.get("doc"):
@@ -123,6 +129,20 @@ def _type(schema: Json, known: dict[str, Json]) -> Iterator[tuple[str, str]]:
             yield "map_values", "the values of a map are primitive."
         if inner is not None:
             yield from _type(inner, known)
+
+
+def _default(field: Json, known: dict[str, Json]) -> Iterator[tuple[str, str]]:
+    """Judge a default: the generated class must be able to have the same one."""
+    schema = known.get(field["type"], field["type"]) if isinstance(field["type"], str) else field["type"]
+    kind = schema if isinstance(schema, str) else "union" if isinstance(schema, list) else schema["type"]
+    if "default" not in field:
+        return
+    if kind == "record":
+        yield "default", "a field that is a record has no default: make it nullable."
+    elif kind in {"array", "map"} and field["default"]:
+        yield "default", f"the default of an {kind} is empty."
+    elif kind == "enum" and field["default"] not in schema["symbols"]:
+        yield "default", "the default is not among the symbols."
 
 
 def _recursive(schema: Json, known: dict[str, Json], above: tuple[str, ...]) -> bool:

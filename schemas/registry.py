@@ -29,23 +29,23 @@ def output_schemas() -> dict[str, Json]:
     return {name: expand(name, known) for name in names if name in _RECORDS or name.split(".")[1] in _FAMILIES}
 
 
-def register(url: str) -> dict[str, int]:
+def register(url: str, transport: httpx2.BaseTransport | None = None) -> dict[str, int]:
     """Set FULL_TRANSITIVE as the registry's rule and register every output record; return the ids by full name. Repeating it is harmless.
 
     Raises `Refused` (reason `incompatible` or `invalid`) naming the subject, `Retryable` if the registry does not answer,
     `Misconfigured` for any other answer.
     """
-    with Registry(url) as registry:
+    with Registry(url, transport) as registry:
         registry.enforce()
         return {name: registry.add(name, schema) for name, schema in output_schemas().items()}
 
 
-def output_ids(url: str) -> dict[str, int]:
+def output_ids(url: str, transport: httpx2.BaseTransport | None = None) -> dict[str, int]:
     """Return the registry's id of every output record as it is now, by full name; registers nothing.
 
     Raises `Misconfigured` naming a record that is not registered; else as `register`.
     """
-    with Registry(url) as registry:
+    with Registry(url, transport) as registry:
         return {name: registry.find(name, schema) for name, schema in output_schemas().items()}
 
 

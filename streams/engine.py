@@ -51,13 +51,14 @@ class Taken(msgspec.Struct):
 
 
 class _Folded(msgspec.Struct):
-    """What one subject's records led to: `applied` of them, until `failure`, if there was one."""
+    """What one subject's records led to: `done` of them, until `failure`, if there was one; `repeats` of those were known."""
 
     fan_out: list[RowWrite]
     own: list[RowWrite]
     effects: list[Effect]
     timers: list[tuple[Subject, str, TimerChange]]
-    applied: int = 0
+    done: int = 0
+    repeats: int = 0
     ts_us: int = 0
     failure: Failure | None = None
 
@@ -193,36 +194,26 @@ class Engine:
         entry: SubjectEntry,
         records: list[_Arrived],
     ) -> None:
-        fresh = self._fresh(work, entry, records)
-        if not fresh:
-            return
+        if entry.applied_partition == work.partition and records[0].record.offset <= entry.applied_offset:
+            fresh = [arrived for arrived in records if arrived.record.offset > entry.applied_offset]
+            work.results["repeat"] += len(records) - len(fresh)
+            records = fresh
         parked = lane.parked.get(subject.id)
-        applied, failure = 0, None
-        if parked is None:
+        # parking is written before states: after a crash between the two, what came before the failure is folded again
+        foldable = records if parked is None else [a for a in records if a.record.offset < parked.first_offset]
+        done, failure = 0, None
+        if foldable:
             before = entry.position()
-            folded = self._fold(subject, entry, fresh, work.partition)
-            if folded.failure is not None:
-                failure, applied = folded.failure, folded.applied
+            folded = self._fold(subject, entry, foldable, work.partition)
+            done, failure = folded.done, folded.failure
+            if failure is not None:
                 entry.go_back(before, self._decoded(entry.blobs))
-                folded = self._fold(subject, entry, fresh[:applied], work.partition)
-            if folded.applied:
+                folded = self._fold(subject, entry, foldable[:done], work.partition)
+            if folded.done > folded.repeats:
                 self._keep(work, compacted, subject, entry, folded)
-        if parked is not None or failure is not None:
-            self._park(lane, work, subject, fresh[applied:], failure)
-
-    def _fresh(self, work: Work, entry: SubjectEntry, records: list[_Arrived]) -> list[_Arrived]:
-        """Leave out what the subject has had: by offset (a batch read again), and by id (a record appended again)."""
-        fresh: list[_Arrived] = []
-        ids: set[bytes] = set()
-        for arrived in records:
-            read_again = entry.applied_partition == work.partition and arrived.record.offset <= entry.applied_offset
-            hashed = arrived.hashed
-            if read_again or (hashed and (hashed in ids or entry.seen(hashed))):
-                work.results["repeat"] += 1
-            else:
-                ids.add(hashed)
-                fresh.append(arrived)
-        return fresh
+            work.results["repeat"] += folded.repeats
+        if done < len(records):
+            self._park(lane, work, subject, records[done:], failure)
 
     def _fold(self, subject: Subject, entry: SubjectEntry, records: list[_Arrived], partition: int) -> _Folded:
         """Fold records in order until one fails. States and position of `entry` move along."""
@@ -230,10 +221,13 @@ class Engine:
         states, merger = entry.states, RowMerger()
         try:
             for arrived in records:
-                self._apply(subject, entry, states, merger, folded, arrived, partition)
-                folded.applied += 1
-                folded.ts_us = arrived.ts_us
-                entry.move_to(partition, arrived.record.offset, arrived.hashed)
+                if arrived.hashed and entry.seen(arrived.hashed):
+                    folded.repeats += 1
+                else:
+                    self._apply(subject, entry, states, merger, folded, arrived, partition)
+                    folded.ts_us = arrived.ts_us
+                    entry.move_to(partition, arrived.record.offset, arrived.hashed)
+                folded.done += 1
         except Poison as poison:
             folded.failure = Failure(poison.what, "", "")
         except Exception as error:  # noqa: BLE001 - whatever a projection raises parks this customer and nobody else
@@ -242,7 +236,7 @@ class Engine:
             try:
                 folded.fan_out, folded.own = merger.writes(self._suffix, subject, self._own_tables, self._codec)
             except Exception as error:  # noqa: BLE001 - a row that cannot be encoded: which record it was of is not known
-                folded.failure, folded.applied = Failure.raised(error), 0
+                folded.failure, folded.done = Failure.raised(error), 0
         return folded
 
     def _apply(
@@ -302,7 +296,7 @@ class Engine:
             else:
                 work.effects.append(effect)
         work.timers.extend(folded.timers)
-        work.results["applied"] += folded.applied
+        work.results["applied"] += folded.done - folded.repeats
 
     def _park(self, lane: Lane, work: Work, subject: Subject, waiting: list[_Arrived], failure: Failure | None) -> None:
         for arrived in waiting:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from schemas.topics import TopicSpec
 from streams.records import Batch, RawRecord
@@ -160,8 +161,9 @@ class Subscription:
             if error is not None:
                 self._trouble_with(error)
                 continue
-            record = RawRecord(message.offset(), message.key(), message.value() or b"", message.timestamp()[1] * 1000)
-            place = (message.topic(), message.partition())
+            # a fetched message has a topic, a partition and an offset; the library's types allow for one that was not sent yet
+            record = RawRecord(message.offset(), message.key(), message.value() or b"", message.timestamp()[1] * 1000)  # type: ignore[arg-type]
+            place: tuple[str, int] = (message.topic(), message.partition())  # type: ignore[assignment]
             found = by_place.get(place)
             if found is None:
                 by_place[place] = [record]
@@ -187,7 +189,10 @@ class Subscription:
             return
         places = [TopicPartition(place.topic, place.partition, offset) for place, offset in offsets.items()]
         try:
-            self._consumer.commit(offsets=places, asynchronous=not wait)
+            if wait:
+                self._consumer.commit(offsets=places, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
             if error.args[0].code() != KafkaError._NO_OFFSET:  # noqa: SLF001 - the library's public constant: nothing to commit is success
                 raise _unwell(error) from error

@@ -13,7 +13,8 @@ Measured on the real broker, and built in:
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import signal
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
@@ -21,6 +22,7 @@ import faust
 import mode
 import structlog
 from faust.channels import Channel
+from faust.types import StreamT as Stream
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from streams.consumption import Consumption
@@ -29,7 +31,9 @@ from streams.resolver import ResolverRunner
 from streams.runner import Runner
 from touchline.settings import Settings
 
-__all__ = ["build_app", "run_worker"]
+__all__ = ["App", "build_app", "run_worker"]
+
+App = faust.App
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +42,7 @@ Parts = tuple[Sequence[Runner], Callable[[], Awaitable[None]]]
 """What an assembly gives: the runners, and how to release what they hold."""
 
 
-class BatchChannel(Channel):  # type: ignore[misc,type-arg] # faust's classes are untyped
+class BatchChannel(Channel[Poll]):
     """A bounded channel outside the app's flow control."""
 
     def __init__(self, app: faust.App, polls_max: int, **options: Any) -> None:  # noqa: ANN401 - faust clones it with options of its own
@@ -49,7 +53,7 @@ class BatchChannel(Channel):  # type: ignore[misc,type-arg] # faust's classes ar
         return {**super()._clone_args(), "polls_max": self.polls_max}
 
     @property
-    def queue(self) -> ThrowableQueue:
+    def queue(self) -> ThrowableQueue[Poll]:
         """The queue of one subscriber; never suspended, never cleared."""
         if self._queue is None:
             always_open = FlowControlEvent(initially_suspended=False)
@@ -57,7 +61,7 @@ class BatchChannel(Channel):  # type: ignore[misc,type-arg] # faust's classes ar
         return self._queue
 
 
-class _Hosted(mode.Service):  # type: ignore[misc] # mode's classes are untyped
+class _Hosted(mode.Service):
     """Hosts one runner: its poll loop in a thread, and its channel."""
 
     def __init__(self, runner: Runner, channel: BatchChannel, settings: Settings) -> None:
@@ -77,7 +81,7 @@ class _Hosted(mode.Service):  # type: ignore[misc] # mode's classes are untyped
         """Tell whether a batch's partition is still ours."""
         return self._consumption is not None and self._consumption.is_current(batch)
 
-    @mode.Service.task  # type: ignore[misc]
+    @mode.Service.task
     async def _consume(self) -> None:
         while not self._channel.subscriber_count:
             if self.should_stop:
@@ -85,7 +89,7 @@ class _Hosted(mode.Service):  # type: ignore[misc] # mode's classes are untyped
                 return
             await asyncio.sleep(0.01)
         loop = asyncio.get_running_loop()
-        self._consumption = Consumption(self._runner, self._settings, self._channel.put, loop)
+        self._consumption = Consumption(self._runner, self._settings, self._put, loop)
         if isinstance(self._runner, ResolverRunner):
             self._runner.commit = self._consumption.commit
         log.info("consuming", part=self._runner.name, topics=len(self._runner.topics))
@@ -96,6 +100,9 @@ class _Hosted(mode.Service):  # type: ignore[misc] # mode's classes are untyped
             raise
         finally:
             self._ended.set()
+
+    async def _put(self, poll: Poll) -> None:
+        await self._channel.put(poll)  # type: ignore[arg-type] # faust types events, but takes any value
 
     async def on_stop(self) -> None:
         """End consumption before anything else stops; leave at the end of the budget whatever happens."""
@@ -117,7 +124,7 @@ def build_app(settings: Settings, assemble: Callable[[Settings], Awaitable[Parts
     hosts: dict[str, _Hosted] = {}
     runners: dict[str, Runner] = {}
 
-    class Assembly(mode.Service):  # type: ignore[misc] # mode's classes are untyped
+    class Assembly(mode.Service):
         """Builds the runners, hosts each, and releases what they hold at the end."""
 
         async def on_start(self) -> None:
@@ -131,14 +138,14 @@ def build_app(settings: Settings, assemble: Callable[[Settings], Awaitable[Parts
         async def on_shutdown(self) -> None:
             await self._release()
 
-    class Worker(faust.Worker):  # type: ignore[misc] # faust's classes are untyped
+    class Worker(faust.Worker):
         """Starts the consumption before, and independently of, Faust's own consumer."""
 
         def __init__(self, app: faust.App, *services: mode.Service, **options: Any) -> None:  # noqa: ANN401 - faust's own options
             options["redirect_stdouts"] = False
             super().__init__(app, Assembly(), *services, **options)
 
-        def _schedule_shutdown(self, signal: Any) -> None:  # noqa: ANN401 - mode's own signature
+        def _schedule_shutdown(self, signal: signal.Signals) -> None:
             if self._signal_stop_time:
                 log.warning("left_at_once")
                 os._exit(130)
@@ -161,8 +168,8 @@ def build_app(settings: Settings, assemble: Callable[[Settings], Awaitable[Parts
         _add_agent(app, group, channels[group], runners, hosts)
     control = app.topic(settings.topic("control"), value_serializer="raw")  # an app without any topic crashes at start
 
-    @app.agent(control, name="control")  # type: ignore[misc]
-    async def obey(messages: AsyncIterator[bytes]) -> None:
+    @app.agent(control, name="control")
+    async def obey(messages: Stream[bytes]) -> None:
         async for _ in messages:
             log.info("control_heard")
 
@@ -170,8 +177,8 @@ def build_app(settings: Settings, assemble: Callable[[Settings], Awaitable[Parts
 
 
 def _add_agent(app: faust.App, group: str, channel: BatchChannel, runners: dict[str, Runner], hosts: dict[str, _Hosted]) -> None:
-    @app.agent(channel, name=group)  # type: ignore[misc]
-    async def agent(polls: AsyncIterator[Poll]) -> None:
+    @app.agent(channel, name=group)
+    async def agent(polls: Stream[Poll]) -> None:
         async for poll in polls:
             mine = [batch for batch in poll if hosts[group].is_current(batch)]
             if mine:
@@ -180,5 +187,6 @@ def _add_agent(app: faust.App, group: str, channel: BatchChannel, runners: dict[
 
 def run_worker(app: faust.App) -> NoReturn:
     """Run the app's worker until it is stopped; exits the process with 0, or with 1 after a crash."""
-    worker = app.conf.Worker(app, loglevel="WARNING", quiet=True, override_logging=False)
+    worker: faust.Worker = app.conf.Worker(app, loglevel="WARNING", quiet=True, override_logging=False)  # type: ignore[operator]
     worker.execute_from_commandline()
+    raise SystemExit(0)

@@ -68,7 +68,7 @@ class GroupRunner:
         self.group = GroupVersion(engine.group.name, engine.group.version)
         self.name = f"{self.group.group}.v{self.group.version}"
         self.group_id = f"{topic.rsplit('.', 2)[0]}.{self.name}"
-        self.topics = (topic,)
+        self.topics: tuple[str, ...] = (topic,)
         self.metrics = GroupMetrics(self.group.group, self.group.version)
         self.patience = Patience(self.name, self.metrics.retries.inc)
         self._store = store

@@ -52,7 +52,7 @@ class RowMerger:
         """Take in one change of the record that has write timestamp `ts_us`. Hot path: called per row of every event."""
         at = (change.table, change.key)
         found = self._rows.get(at)
-        if type(change) is Delete:
+        if isinstance(change, Delete):
             self._rows[at] = _Pending(ts_us, None, 0)
         elif found is None:
             self._rows[at] = _Pending(None, change.columns, ts_us + 1)

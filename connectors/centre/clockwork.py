@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from connectors.centre.desks import Agent
 
-__all__ = ["Clockwork", "Process", "Ticket", "Work"]
+__all__ = ["Clockwork", "Process", "Ticket"]
 
 
 class Ticket:
@@ -24,7 +24,6 @@ class Ticket:
         self.agent: Agent | None = None
         self.process: Process | None = None
         self.settled = False
-
 
 
 Process = Generator[int | Ticket, None, None]

@@ -7,8 +7,11 @@ from connectors.centre.clockwork import Clockwork, Ticket
 
 __all__ = ["DESKS", "Agent", "Desk", "seats"]
 
-DESKS: dict[str, float] = {"voice": 0.36, "chat": 0.22, "mail": 0.18, "china": 0.15, "store": 0.09}
-"""The desks and the share of the agents each has, tuned to `scaled`'s load. With fewer agents than desks all sit at one."""
+DESKS: dict[str, float] = {"voice": 0.36, "chat": 0.22, "mail": 0.18, "china": 0.17, "store": 0.07}
+"""The desks and the share of the agents each has, tuned to `scaled`'s load."""
+
+_AGENTS_APART = 10
+"""From so many agents on there are desks; fewer sit at one together and do everything."""
 
 HIGH, NORMAL, LATER = 0, 1, 2
 """Ranks in a desk's queue: plan or second try, everybody else, work that nobody waits for in person."""
@@ -87,9 +90,9 @@ class Desk:
 
 
 def seats(agents: int) -> list[str]:
-    """Return a desk's name for each agent, by the shares of `DESKS` and at least one each; all at `voice` where they are too few."""
-    if agents < len(DESKS):
-        return ["voice"] * agents
+    """Return a desk's name for each agent, by the shares of `DESKS` and at least one each; a small centre has one desk, `service`."""
+    if agents < _AGENTS_APART:
+        return ["service"] * agents
     counts = {name: max(1, int(share * agents)) for name, share in DESKS.items()}
     counts["voice"] += agents - sum(counts.values())
     return [name for name, count in counts.items() for _ in range(count)]

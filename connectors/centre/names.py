@@ -10,8 +10,8 @@ GIVEN = (
 FAMILY = (
     "Abbott", "Adler", "Ashdown", "Bergmann", "Birch", "Brooks", "Castle", "Cole", "Dietrich", "Drew", "Ebert", "Ellery", "Falk", "Farrow", "Frey",
     "Gale", "Grant", "Haas", "Hale", "Hartwig", "Holm", "Iyer", "Jansen", "Jessop", "Kaya", "Keller", "Kerr", "Lange", "Larkin", "Lund", "Marsh",
-    "Mertens", "Moss", "Nolan", "Novak", "Oakley", "Ohm", "Penn", "Peters", "Quill", "Rademacher", "Reed", "Rowe", "Sander", "Shaw", "Stein", "Thorne",
-    "Ulrich", "Vance", "Vogt", "Wade", "Weber", "Wells", "Yates", "Zeller",
+    "Mertens", "Moss", "Nolan", "Novak", "Oakley", "Ohm", "Penn", "Peters", "Quill", "Rademacher", "Reed", "Rowe", "Sander", "Shaw", "Stein",
+    "Thorne", "Ulrich", "Vance", "Vogt", "Wade", "Weber", "Wells", "Yates", "Zeller",
 )  # fmt: skip
 CHINESE_FAMILY = (
     ("王", "wang"), ("李", "li"), ("张", "zhang"), ("刘", "liu"), ("陈", "chen"), ("杨", "yang"), ("赵", "zhao"), ("黄", "huang"), ("周", "zhou"),

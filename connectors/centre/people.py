@@ -19,7 +19,22 @@ _TOPIC_WEIGHTS = (30, 39, 45, 57, 65, 72, 82, 88, 94, 100)
 class Person:
     """One customer of the day. Handles are None where the centre does not have them; `case_id` is set once there is a case."""
 
-    __slots__ = ("account", "book", "case_id", "cookie", "email", "name", "patience", "phone", "plan", "serial", "slots", "social", "topic", "withdrawn")
+    __slots__ = (
+        "account",
+        "book",
+        "case_id",
+        "cookie",
+        "email",
+        "name",
+        "patience",
+        "phone",
+        "plan",
+        "serial",
+        "slots",
+        "social",
+        "topic",
+        "withdrawn",
+    )
 
     def __init__(self, serial: int, name: str, book: Phrasebook, topic: str) -> None:
         self.serial = serial
@@ -59,7 +74,7 @@ class Person:
         elif channel == "store":
             if self.account is None and self.phone is not None:
                 known.append(("phone", _written(self.phone), False))
-        elif channel == "email" or (channel == "backoffice" and self.account is None):
+        elif channel in _LETTERS:
             if self.email is not None:
                 known.append(("email", self.email, True))
         elif channel in _BROWSER:
@@ -71,6 +86,7 @@ class Person:
 
 _SIGNED_IN = frozenset({"phone", "portal", "webchat", "bot", "store", "community"})
 _BROWSER = frozenset({"portal", "webchat", "bot"})
+_LETTERS = frozenset({"email", "backoffice"})
 _SOCIAL = frozenset({"social", "messaging", "community"})
 
 
@@ -82,7 +98,7 @@ def _written(number: str) -> str:
 class People:
     """Makes persons, one after another, and forgets them: whoever needs one keeps it."""
 
-    __slots__ = ("_mark", "_made", "_numbers", "_rng")
+    __slots__ = ("_made", "_mark", "_numbers", "_rng")
 
     def __init__(self, rng: Random, mark: str) -> None:
         self._rng = rng
@@ -92,39 +108,42 @@ class People:
 
     def next(self) -> Person:
         """Return somebody new."""
-        rng, self._made = self._rng, self._made + 1
-        serial, chance = self._made, self._rng.random
-        person = self._chinese(serial) if chance() < 0.2 else self._western(serial)
-        if chance() < 0.62:
+        self._made += 1
+        serial, likely = self._made, self._likely
+        person = self._chinese(serial) if likely(0.2) else self._western(serial)
+        if likely(0.62):
             person.account = f"K{self._mark[:4]}{serial:07d}"
-            if chance() < 0.4:
-                person.plan = "gold" if chance() < 0.25 else "plus"
+            if likely(0.4):
+                person.plan = "gold" if likely(0.25) else "plus"
         person.cookie = f"ck-{self._mark}-{serial:x}"
-        person.patience = 0.4 + 1.2 * chance()
+        person.patience = 0.4 + 1.2 * self._rng.random()
         return person
 
+    def _likely(self, share: float) -> bool:
+        return self._rng.random() < share
+
     def _western(self, serial: int) -> Person:
-        rng, chance = self._rng, self._rng.random
+        chance, likely = self._rng.random, self._likely
         given, family = GIVEN[int(chance() * len(GIVEN))], FAMILY[int(chance() * len(FAMILY))]
         person = self._somebody(serial, f"{given} {family}", given, ENGLISH)
-        if chance() < 0.72:
+        if likely(0.72):
             person.phone = self._numbers.western()
         latin = f"{given.lower()}.{family.lower()}{serial}"
-        if chance() < 0.85 or person.phone is None:
+        if likely(0.85) or person.phone is None:
             person.email = f"{latin}@{_DOMAINS[int(chance() * 3)]}"
-        if rng.random() < 0.3:
+        if likely(0.3):
             person.social = f"@{latin.replace('.', '_')}"
         return person
 
     def _chinese(self, serial: int) -> Person:
-        chance = self._rng.random
+        chance, likely = self._rng.random, self._likely
         family, given = CHINESE_FAMILY[int(chance() * len(CHINESE_FAMILY))], CHINESE_GIVEN[int(chance() * len(CHINESE_GIVEN))]
         name = family[0] + given[0]
         person = self._somebody(serial, name, name, CHINESE)
-        if chance() < 0.7:
+        if likely(0.7):
             person.phone = self._numbers.chinese()
         latin = f"{given[1]}.{family[1]}{serial}"
-        if chance() < 0.5:
+        if likely(0.5):
             person.email = f"{latin}@{_DOMAINS[int(chance() * 3)]}"
         person.social = f"wx-{latin.replace('.', '-')}"
         return person

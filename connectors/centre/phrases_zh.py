@@ -3,10 +3,15 @@
 from connectors.centre.phrases import Phrasebook
 
 __all__ = ["CHINESE"]
+# ruff: noqa: RUF001 - full-width punctuation is how Chinese is written
 
 CHINESE = Phrasebook(
     ask={
-        "parcel": ("你好，我的订单{order}已经晚了{days}天，物流一直没有更新。", "请问{product}什么时候能到{city}？", "快递说已签收，可是我没有收到{order}的包裹。"),
+        "parcel": (
+            "你好，我的订单{order}已经晚了{days}天，物流一直没有更新。",
+            "请问{product}什么时候能到{city}？",
+            "快递说已签收，可是我没有收到{order}的包裹。",
+        ),
         "damaged": ("收到的{product}外壳裂了，订单号{order}。", "{product}打不开机，怎么处理？", "箱子是湿的，里面的{product}也进水了。"),
         "wrong_item": ("我买的是{product}，收到的是别的东西。", "订单{order}的尺码发错了，可以先换货吗？"),
         "refund": ("{product}退回去{days}天了，钱还没有到账。", "订单{order}显示已退款，但银行没有收到。"),
@@ -18,7 +23,11 @@ CHINESE = Phrasebook(
         "cancel": ("麻烦取消订单{order}。", "不小心下了两单，可以取消一个{product}吗？"),
     },
     answer={
-        "parcel": ("{name}您好，包裹在{city}的站点，明天上午重新派送。", "已经联系快递查找订单{order}，今晚给您回复。", "如果{days}天内还没到，我们给您补发{product}。"),
+        "parcel": (
+            "{name}您好，包裹在{city}的站点，明天上午重新派送。",
+            "已经联系快递查找订单{order}，今晚给您回复。",
+            "如果{days}天内还没到，我们给您补发{product}。",
+        ),
         "damaged": ("非常抱歉，新的{product}今天就发出。", "麻烦发一张外箱和损坏处的照片，我马上为您换货。"),
         "wrong_item": ("是我们发错了，正确的{product}已经加急寄出。", "旧的请先留着，快递员会上门取件。"),
         "refund": ("订单{order}的退款今天已经提交，银行需要{days}个工作日。", "仓库已收到退货，今晚退款。"),
@@ -67,7 +76,11 @@ CHINESE = Phrasebook(
     want_human=("转人工", "人工客服", "我要找真人客服。", "没用，请转人工。"),
     chase=("早上发的消息还没有人回复，订单{order}。", "电话打不通，只好写给你们，是{product}的事。", "第二次问了，请尽快回复。"),
     note=("客户之前来过电话，同一订单。", "快递已找到包裹，重新派送。", "仓库核实中。"),
-    public_post=("等了{days}天的{product}还没到，有人管吗？", "今天又登录不了，只有我这样吗？", "{city}门店的店员真好，帮我找到了最后一个{product}！"),
+    public_post=(
+        "等了{days}天的{product}还没到，有人管吗？",
+        "今天又登录不了，只有我这样吗？",
+        "{city}门店的店员真好，帮我找到了最后一个{product}！",
+    ),
     brand_reply=("非常抱歉，请私信我们订单号，马上为您查。", "已经私信您了，请查看。", "谢谢支持，我们会转告{city}门店！"),
     thread_post=("{product}怎么除垢？说明书没写。", "新款{product}能配旧底座吗？", "{product}用了{days}周有异响，正常吗？"),
     thread_reply=("我的也是，滴点油就好了。", "用柠檬酸泡一个小时。", "支架反过来装就行。", "已经补充到说明书里了，谢谢提醒。"),

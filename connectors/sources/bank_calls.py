@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from connectors.contract import Actor, Draft, RawHandle, Rejected
+from connectors.sources.unreadable import UnreadableError
 from touchline.errors import Refused
 
 __all__ = ["COLUMNS", "SOURCE", "BankCallsReport", "map_bank_calls"]
@@ -62,14 +63,6 @@ class BankCallsReport(msgspec.Struct):
         )
 
 
-class _Unreadable(Exception):  # noqa: N818 - it is not an error of the program but of a row
-    """Raised when a row cannot be read; `reason` is a short code, the text names the column."""
-
-    def __init__(self, reason: str, what: str) -> None:
-        super().__init__(what)
-        self.reason = reason
-
-
 def map_bank_calls(lines: Iterable[str], *, tenant: str) -> tuple[list[Draft], list[Rejected], BankCallsReport]:
     """Map a whole file to drafts in sending order (event time, then step, then id), rows that were quarantined, and the report.
 
@@ -87,7 +80,7 @@ def map_bank_calls(lines: Iterable[str], *, tenant: str) -> tuple[list[Draft], l
         report.rows += 1
         try:
             drafts.extend(_contact(line, tenant, report))
-        except _Unreadable as error:
+        except UnreadableError as error:
             report.quarantined += 1
             rejected.append(Rejected("quarantined", error.reason, f"line {number}: {error}.", number, SOURCE))
     drafts.sort(key=lambda draft: (draft.occurred_at_us, draft.source_seq, draft.id))
@@ -138,9 +131,9 @@ def _steps(row: dict[str, str]) -> tuple[list[_Step], bool]:
     entry_us, exit_us = clock.entry_us, clock.at_us(row["vru_exit"], "vru_exit")
     left_menu_us = max(entry_us, exit_us)
     wait_us = _seconds(row["q_time"]) * _US
-    start_us, end_us = clock.at_us(row["q_start"], "q_start"), clock.at_us(row["q_exit"], "q_exit")
+    start_us = clock.at_us(row["q_start"], "q_start")
+    clock.at_us(row["q_exit"], "q_exit")  # the wait is q_time; but a row with an impossible time is not to be trusted
     queued = bool(wait_us or not _is_zero(row["q_start"]) or not _is_zero(row["q_exit"]))
-    del end_us  # only read so that an impossible time is found; the wait is q_time
     queue, priority = row["type"], _PRIORITIES[row["priority"]]
     queued_us = start_us if queued else left_menu_us
     steps: list[_Step] = [("initiated", entry_us, _CUSTOMER, {"queue": queue})]
@@ -167,12 +160,12 @@ class _Clock:
 
     def __init__(self, day: str, entry: str) -> None:
         if not _DATE.fullmatch(day):
-            raise _Unreadable("impossible_time", "date is not YYMMDD")
+            raise UnreadableError("impossible_time", "date is not YYMMDD")
         year = int(day[:2])
         try:
             self._day = date(year + (1900 if year >= _CENTURY_FROM_YEAR else 2000), int(day[2:4]), int(day[4:]))
         except ValueError:
-            raise _Unreadable("impossible_time", "date is no day of the calendar") from None
+            raise UnreadableError("impossible_time", "date is no day of the calendar") from None
         self._entry_s = _time_of_day_s(entry, "vru_entry")
         self.entry_us = self.at_us(entry, "vru_entry")
 
@@ -186,7 +179,7 @@ class _Clock:
 def _time_of_day_s(text: str, column: str) -> int:
     found = _CLOCK.fullmatch(text)
     if found is None or int(found[1]) > 23:  # noqa: PLR2004 - hours of a day
-        raise _Unreadable("impossible_time", f"{column} is no time of day")
+        raise UnreadableError("impossible_time", f"{column} is no time of day")
     return int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3])
 
 
@@ -196,24 +189,24 @@ def _is_zero(text: str) -> bool:
 
 def _seconds(text: str) -> int:
     if not text.isascii() or not text.isdigit():
-        raise _Unreadable("impossible_time", "a duration is not a count of seconds")
+        raise UnreadableError("impossible_time", "a duration is not a count of seconds")
     return int(text)
 
 
 def _columns(line: str) -> dict[str, str]:
     if any("\udc80" <= letter <= "\udcff" for letter in line):
-        raise _Unreadable("not_utf8", "the row is not UTF-8")
+        raise UnreadableError("not_utf8", "the row is not UTF-8")
     cells = [cell.strip() for cell in line.split("\t")]
     if len(cells) != len(COLUMNS):
-        raise _Unreadable("missing_column" if len(cells) < len(COLUMNS) else "extra_column", f"{len(cells)} columns instead of {len(COLUMNS)}")
+        raise UnreadableError("missing_column" if len(cells) < len(COLUMNS) else "extra_column", f"{len(cells)} columns instead of {len(COLUMNS)}")
     for name, cell in _named(cells):
         if not cell:
-            raise _Unreadable("missing_column", f"{name} is empty")
+            raise UnreadableError("missing_column", f"{name} is empty")
     row = dict(_named(cells))
     if row["outcome"] not in {"AGENT", "HANG", "PHANTOM"}:
-        raise _Unreadable("unknown_value", "outcome is none of AGENT, HANG, PHANTOM")
+        raise UnreadableError("unknown_value", "outcome is none of AGENT, HANG, PHANTOM")
     if row["priority"] not in _PRIORITIES:
-        raise _Unreadable("unknown_value", "priority is none of 0, 1, 2")
+        raise UnreadableError("unknown_value", "priority is none of 0, 1, 2")
     return row
 
 
@@ -226,7 +219,7 @@ def _handle(customer_id: str, contact_id: str) -> tuple[RawHandle, bool]:
     if _SPOILT.fullmatch(customer_id):
         return RawHandle("contact", contact_id), True
     if not customer_id.isascii() or not customer_id.isdigit():
-        raise _Unreadable("unknown_value", "customer_id is no number")
+        raise UnreadableError("unknown_value", "customer_id is no number")
     if int(customer_id) == 0:
         return RawHandle("contact", contact_id), False
     return RawHandle("account", customer_id), False

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from connectors.contract import Actor, Draft, RawHandle, Rejected
+from connectors.sources.unreadable import UnreadableError
 from touchline.errors import Refused
 
 __all__ = ["COLUMNS", "SOURCE", "TweetsReport", "map_tweets"]
@@ -49,8 +50,8 @@ class TweetsReport(msgspec.Struct):
     def line(self) -> str:
         """Return the report as one line for people."""
         return (
-            f"rows: {self.rows:,} = {self.mapped:,} mapped + {self.without_customer:,} in {self.skipped_threads:,} threads without a customer (skipped)"
-            f" + {self.quarantined:,} quarantined; {self.threads:,} threads, {self.conversations:,} conversations"
+            f"rows: {self.rows:,} = {self.mapped:,} mapped + {self.without_customer:,} without a customer (skipped,"
+            f" {self.skipped_threads:,} threads) + {self.quarantined:,} quarantined; {self.threads:,} threads, {self.conversations:,} conversations"
         )
 
 
@@ -69,14 +70,6 @@ class _Tweet(msgspec.Struct, frozen=True, gc=False):
         return (self.at_us, not self.inbound, int(self.id))
 
 
-class _Unreadable(Exception):  # noqa: N818 - it is not an error of the program but of a row
-    """Raised when a row cannot be read; `reason` is a short code, the text names the column."""
-
-    def __init__(self, reason: str, what: str) -> None:
-        super().__init__(what)
-        self.reason = reason
-
-
 def map_tweets(lines: Iterable[str], *, tenant: str, hashed: Callable[[str], str]) -> tuple[list[Draft], list[Rejected], TweetsReport]:
     """Map a whole file to drafts in sending order (time, customers first, id), rows that were quarantined, and the report.
 
@@ -91,7 +84,7 @@ def map_tweets(lines: Iterable[str], *, tenant: str, hashed: Callable[[str], str
         report.rows += 1
         try:
             tweet = _read(row)
-        except _Unreadable as error:
+        except UnreadableError as error:
             report.quarantined += 1
             rejected.append(Rejected("quarantined", error.reason, f"line {number}: {error}.", number, SOURCE))
             continue
@@ -198,18 +191,18 @@ def _rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
 
 def _read(row: list[str]) -> _Tweet:
     if len(row) != len(COLUMNS):
-        raise _Unreadable("missing_column" if len(row) < len(COLUMNS) else "extra_column", f"{len(row)} columns instead of {len(COLUMNS)}")
+        raise UnreadableError("missing_column" if len(row) < len(COLUMNS) else "extra_column", f"{len(row)} columns instead of {len(COLUMNS)}")
     cells = dict(zip(COLUMNS, row, strict=True))
     if any("\udc80" <= letter <= "\udcff" for cell in row for letter in cell):
-        raise _Unreadable("not_utf8", "the row is not UTF-8")
+        raise UnreadableError("not_utf8", "the row is not UTF-8")
     if cells["inbound"] not in {"True", "False"}:
-        raise _Unreadable("unknown_value", "inbound is neither True nor False")
+        raise UnreadableError("unknown_value", "inbound is neither True nor False")
     if not cells["author_id"]:
-        raise _Unreadable("missing_column", "author_id is empty")
+        raise UnreadableError("missing_column", "author_id is empty")
     try:
-        at = datetime.strptime(cells["created_at"], _WHEN)
+        at = datetime.strptime(cells["created_at"], _WHEN)  # noqa: DTZ007 - _WHEN has %z
     except ValueError:
-        raise _Unreadable("impossible_time", "created_at is no time") from None
+        raise UnreadableError("impossible_time", "created_at is no time") from None
     parent = cells["in_response_to_tweet_id"]
     return _Tweet(
         id=_tweet_id(cells["tweet_id"], "tweet_id"),
@@ -224,5 +217,5 @@ def _read(row: list[str]) -> _Tweet:
 def _tweet_id(text: str, column: str) -> str:
     found = _ID.fullmatch(text)
     if found is None:
-        raise _Unreadable("missing_column" if not text else "unknown_value", f"{column} is no id")
+        raise UnreadableError("missing_column" if not text else "unknown_value", f"{column} is no id")
     return found[1]

@@ -147,7 +147,7 @@ def read_pid(file: Path) -> int | None:
 
 
 def last_words(log: Path) -> str:
-    """Return the line of a log that best says why its process ended: the last that names an error, else the last at all."""
+    """Return what of a log best says why its process ended: the last line that names an error and the one after it, else the last at all."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
@@ -155,5 +155,6 @@ def last_words(log: Path) -> str:
     except OSError:
         return "(no log)"
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("\t", "    at "))]
-    telling = [line for line in lines if any(word in line for word in ("ERROR", "FATAL", "Exception", "Error"))]
-    return ((telling or lines or ["(the log is empty)"])[-1])[:300]
+    telling = [number for number, line in enumerate(lines) if any(word in line for word in ("ERROR", "FATAL", "Exception", "Error"))]
+    words = lines[telling[-1] : telling[-1] + 2] if telling else lines[-1:]
+    return " ".join(words)[:400] or "(nothing)"

@@ -212,7 +212,8 @@ class Stack:
             starting = robbed
         log = self._folder.log(ended[0].name)
         raise Misconfigured(
-            f"{ended[0].title} ended while it started. {as_typed(log)} says: {process.last_words(log)}", next_step="`touchline up` again."
+            f'{ended[0].title} ended while it started. {as_typed(log)} says: "{process.last_words(log)}".',
+            next_step="mend what it says, then `touchline up`.",
         )
 
     def _entry(self, server: Server, entries: Mapping[str, Entry]) -> Entry:

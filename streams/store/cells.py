@@ -6,13 +6,14 @@ same value is always the same bytes.
 """
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from projections.tables import Table
 from streams.store.port import CellValue
 from touchline.errors import Poison
 
-__all__ = ["BAD_VALUE", "COLLECTIONS", "KEY_BYTES_MAX", "SERIALISERS", "Serialise", "bad_value", "key_bytes", "routing_key"]
+__all__ = ["BAD_VALUE", "KEY_BYTES_MAX", "SERIALISERS", "Serialise", "bad_value", "key_bytes", "routing_key", "value_bytes", "value_readers"]
 
 Serialise = Callable[..., bytes]
 
@@ -90,13 +91,13 @@ SERIALISERS: dict[str, Serialise] = {
 }
 """By column type. `struct`'s own packers check type and range at C speed; so does `str.encode`."""
 
-COLLECTIONS: dict[str, Callable[..., CellValue]] = {
+_READERS: dict[str, Callable[[Any], CellValue]] = {
     "frozen<list<text>>": tuple,
     "frozen<set<text>>": frozenset,
-    "frozen<map<text,text>>": dict,
-    "frozen<map<text,blob>>": dict,
+    "frozen<map<text,text>>": lambda found: dict(found.items()),
+    "frozen<map<text,blob>>": lambda found: dict(found.items()),
 }
-"""What a read turns the driver's collections into; every other type is passed as it is."""
+"""What the driver's collections become; every other type is passed as it is."""
 
 
 def bad_value(table: Table, column: str) -> Poison:
@@ -112,12 +113,7 @@ def key_bytes(table: Table, key: tuple[str | int, ...]) -> list[bytes]:
 
     Cassandra takes at most 65,535 bytes, and no empty partition key of one column.
     """
-    packed = []
-    for column, value in zip(table.primary_key, key, strict=False):
-        try:
-            packed.append(SERIALISERS[table.columns[column]](value))
-        except BAD_VALUE:
-            raise bad_value(table, column) from None
+    packed = [value_bytes(table, column, value) for column, value in zip(table.primary_key, key, strict=False)]
     if sum(map(len, packed)) > KEY_BYTES_MAX or (len(table.partition_key) == 1 and not packed[0]):
         raise Poison(
             f"table {table.physical}: a key is empty or larger than {KEY_BYTES_MAX} bytes.", next_step="look at the ids of the record that wrote it."
@@ -130,3 +126,27 @@ def routing_key(parts: list[bytes]) -> bytes:
     if len(parts) == 1:
         return parts[0]
     return b"".join([piece for part in parts for piece in (_PART.pack(len(part)), part, b"\x00")])
+
+
+def value_bytes(table: Table, column: str, value: CellValue) -> bytes:
+    """Serialise one value of a key. Raises `Poison` for one that its column cannot hold."""
+    try:
+        return SERIALISERS[table.columns[column]](value)
+    except BAD_VALUE:
+        raise bad_value(table, column) from None
+
+
+def value_readers(table: Table) -> Callable[[Sequence[Any]], dict[str, CellValue]]:
+    """Return what turns a driver's row (all columns of the table, in order) into a dictionary of our own types."""
+    columns = list(table.columns)
+    special = [(column, _READERS[kind]) for column, kind in table.columns.items() if kind in _READERS]
+
+    def read(row: Sequence[Any]) -> dict[str, CellValue]:
+        answer: dict[str, CellValue] = dict(zip(columns, row, strict=True))
+        for column, convert in special:
+            value = answer[column]
+            if value is not None:
+                answer[column] = convert(value)
+        return answer
+
+    return read

@@ -25,9 +25,12 @@ class GroupVersion(NamedTuple):
 class RowWrite(msgspec.Struct, frozen=True, gc=False):
     """One row to write, or to delete where `columns` is None.
 
-    `table` is the physical name (`timeline_v1`). `key` are the primary key's values in order; only the partition key's
-    for static columns alone; a whole key may carry static columns too. `ts_us` is the write timestamp in µs: the greater one wins per cell; at equal ones a delete wins,
-    then the larger bytes. `ttl_s` None = for ever. A column that is absent from `columns` is not touched; None clears it.
+    `table` is the physical name (`timeline_v1`; control tables have no version). `key` are the primary key's values in
+    order. A whole key may come with static columns too; a key of only the partition key's length writes static columns,
+    and with `columns` None deletes the whole partition. `ts_us` is the write timestamp in µs: the greater one wins per
+    cell; at equal ones a delete wins, then the larger bytes. `ttl_s` None = the table's default, which is for ever unless
+    its `.cql` says otherwise; 0 = for ever. A column that is absent from `columns` is not touched; None clears it.
+    Every write is an INSERT: with a whole key the row exists afterwards, even if `columns` is empty.
     """
 
     table: str

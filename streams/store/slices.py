@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import msgspec
 
 from projections.tables import Clustering, Table
+from streams.store.cells import value_bytes
 from touchline.errors import Misconfigured
 
-__all__ = ["Bound", "Slice", "check_bounds", "in_bounds", "slices", "sort_rows"]
+__all__ = ["Bound", "Slice", "check_bounds", "in_bounds", "select", "slices", "sort_rows"]
 
 Bound = tuple[str | int, ...]
 
@@ -27,10 +28,12 @@ class Slice(msgspec.Struct, frozen=True):
     upper: Bound = ()
     upper_closed: bool = False
 
-    @property
-    def values(self) -> Bound:
-        """The values to bind, in the order in which `condition` names them."""
-        return (*self.equal, *self.lower, *self.upper)
+    def packed(self, table: Table) -> list[bytes]:
+        """Return the values to bind, as bytes, in the order in which `condition` names them."""
+        columns = [c.column for c in table.clustering]
+        fixed = len(self.equal)
+        named = [*zip(columns, self.equal, strict=False), *((columns[fixed], value) for value in (*self.lower, *self.upper))]
+        return [value_bytes(table, column, value) for column, value in named]
 
     def condition(self, clustering: Sequence[Clustering]) -> str:
         """Return the CQL that follows `WHERE <partition key>`, with a question mark for each value."""
@@ -110,3 +113,11 @@ def _before(upto: Bound, fixed: int) -> list[Slice]:
     """Return the rows up to `upto` that share its first `fixed` values: the farthest ones first."""
     last = len(upto) - 1
     return [Slice(upto[:at], upper=upto[at : at + 1], upper_closed=at == last) for at in range(fixed, last + 1)]
+
+
+def select(table: Table, keyspace: str, part: Slice | None = None) -> str:
+    """Return the SELECT of all columns: of a partition's range, with marks for its key, the range's values and a limit; else of the table."""
+    query = f"SELECT {', '.join(table.columns)} FROM {keyspace}.{table.physical}"  # noqa: S608 - names of our own .cql files; values are bound
+    if part is None:
+        return query
+    return f"{query} WHERE {' AND '.join(f'{column} = ?' for column in table.partition_key)}{part.condition(table.clustering)} LIMIT ?"

@@ -88,27 +88,19 @@ def list_all(
     from schemas.ids import Ids
 
     types = {cls.FULL_NAME: cls.TYPE for cls in events.EVENT_TYPES.values()}
-    rows = [
-        {
-            "type": types.get(name),
-            "record": name,
-            "id": entries[-1].id,
-            "ids": [entry.id for entry in entries],
-            "fields": [field["name"] for field in entries[-1].tail["fields"] if name not in types or field["name"] not in _COMMON],
-        }
-        for name, entries in sorted(Ids.load().by_name().items())
-        if family is None or name.split(".")[1].lower() == family
-    ]
+    common = {"attributes", "sealed", "sealed_key"}
+    rows, table = [], Table("type", "record", "id", "fields")
+    for name, entries in sorted(Ids.load().by_name().items()):
+        if family is not None and name.split(".")[1].lower() != family:
+            continue
+        now, kind = entries[-1], types.get(name)
+        fields = [field["name"] for field in now.tail["fields"] if not kind or field["name"] not in common]
+        rows.append({"type": kind, "record": name, "id": now.id, "ids": [entry.id for entry in entries], "fields": fields})
+        table.add_row(kind or "", name, str(now.id), " ".join(fields))
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
-        return
-    table = Table("type", "record", "id", "fields")
-    for row in rows:
-        table.add_row(row["type"] or "–", row["record"], str(row["id"]), " ".join(row["fields"]))
-    Console().print(table)
-
-
-_COMMON = frozenset({"attributes", "sealed", "sealed_key"})
+    else:
+        Console().print(table)
 
 
 def _show(findings) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - schemas.lint.Finding, imported inside commands only

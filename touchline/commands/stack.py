@@ -168,7 +168,7 @@ def _servers_table(reports: "Sequence[Report]") -> "Table":
     normal = any(report.life and report.mode == "normal" for report in reports)
     title = f"Local stack{', JVMs with their normal compilers' if normal else ''}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in ("server", "state", "address", "other ports", "pid", "up", "memory"):
+    for column in ("server", "state", "address", "other ports", "pid", "up", "MB"):
         table.add_column(column, no_wrap=True)
     for report in reports:
         client, *others = report.ports.values()
@@ -178,7 +178,7 @@ def _servers_table(reports: "Sequence[Report]") -> "Table":
             f"[{'red' if report.trouble else 'green'}]{_state(report)}[/]",
             f"127.0.0.1:{client}",
             ", ".join(map(str, others)),
-            *((str(life.pid), _duration(time.time() - life.started_at), f"{life.rss_bytes // 2**20} MB") if life else ("", "", "")),
+            *((str(life.pid), _duration(time.time() - life.started_at), str(life.rss_bytes // 2**20)) if life else ("", "", "")),
         )
     return table
 

@@ -52,9 +52,7 @@ class KeyFile:
 
         Raises `Misconfigured` for a file that others can read, or that is unreadable, not a file, not JSON or not of this form.
         """
-        created = False
-        if not path.exists():
-            created = _created(path)
+        created = not path.exists() and _created(path)
         return _parsed(path, _read(path), created=created)
 
     def index_key(self, tenant: str) -> bytes:
@@ -88,17 +86,23 @@ def _created(path: Path) -> bool:
                 json.dump(body, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(draft, path)
+            created = _linked(draft, path)
         finally:
             draft.unlink(missing_ok=True)
         _sync_folder(path.parent)
-    except FileExistsError:
-        return False
     except OSError as error:
         raise Misconfigured(
             f"The key file {path} cannot be created ({error.strerror}).",
             next_step="set TOUCHLINE_KEY_FILE to a path on a local file system that this user may write.",
         ) from None
+    return created
+
+
+def _linked(draft: Path, path: Path) -> bool:
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False  # another process was first: its file counts
     return True
 
 
@@ -116,26 +120,33 @@ def _read(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would block until somebody writes
     except OSError as error:
-        raise Misconfigured(f"The key file {path} cannot be opened ({error.strerror}).", next_step="let this user read it.") from None
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise Misconfigured(f"The key file {path} is not a regular file.", next_step="set TOUCHLINE_KEY_FILE to a file.")
-        if found.st_mode & _READABLE_BY_OTHERS:
-            raise Misconfigured(
-                f"The key file {path} has mode {stat.S_IMODE(found.st_mode):04o}: others than its owner can reach it.",
-                next_step=f"run `chmod 600 {path}`, and think about who may have read it.",
-            )
-        if found.st_size > _FILE_BYTES_MAX:
-            raise Misconfigured(f"The key file {path} is larger than {_FILE_BYTES_MAX} bytes.", next_step=_RESTORE)
-        return file.read(_FILE_BYTES_MAX)
+        raise Misconfigured(
+            f"The key file {path} cannot be opened ({error.strerror}).", next_step="check the path, and let this user read it."
+        ) from None
+    try:
+        _inspect(path, os.fstat(descriptor))
+        return os.read(descriptor, _FILE_BYTES_MAX)
+    finally:
+        os.close(descriptor)
+
+
+def _inspect(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise Misconfigured(f"The key file {path} is not a regular file.", next_step="set TOUCHLINE_KEY_FILE to a file.")
+    if found.st_mode & _READABLE_BY_OTHERS:
+        raise Misconfigured(
+            f"The key file {path} has mode {stat.S_IMODE(found.st_mode):04o}: others than its owner can reach it.",
+            next_step=f"run `chmod 600 {path}`, and think about who may have read it.",
+        )
+    if found.st_size > _FILE_BYTES_MAX:
+        raise Misconfigured(f"The key file {path} is larger than {_FILE_BYTES_MAX} bytes.", next_step=_RESTORE)
 
 
 def _parsed(path: Path, raw: bytes, *, created: bool) -> KeyFile:
     """Check everything before a key is used; no message shows any of the content."""
     try:
         body = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Misconfigured(f"The key file {path} is not JSON.", next_step=_RESTORE) from None
     if not isinstance(body, dict) or body.get("version") != _VERSION:
         raise Misconfigured(f"The key file {path} is not of version {_VERSION}.", next_step=_RESTORE)

@@ -1,0 +1,86 @@
+"""Which projections there are, in groups. A group is what runs, commits and is versioned as one.
+
+To add a projection: one module, one `.cql` beside it, one line here, one golden file. The group's version rises when the
+output of one of its projections changes; that projection's own `version` then becomes the group's.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from itertools import chain
+from typing import Any, Final
+
+from projections.customer import Customer
+from projections.kernel import Projection
+from projections.tables import Table, projection_tables, readers_use, state_table
+from projections.timeline import Timeline
+from touchline.errors import Misconfigured
+
+__all__ = ["GROUPS", "Group", "grouped"]
+
+
+class Group:
+    """One group in one version. `projections` stand in the order in which they run: each after those it depends on."""
+
+    def __init__(self, name: str, version: int, projections: Iterable[Projection[Any]]) -> None:
+        self.name = name
+        self.version = version
+        self.projections = _in_order(name, tuple(projections))
+        newer = [p.name for p in self.projections if p.version > version]
+        if newer:
+            raise Misconfigured(f"Group {name} has version {version}, but {newer[0]} is newer.", next_step="raise the group's version.")
+
+    def __repr__(self) -> str:
+        return f"Group({self.name!r}, {self.version}, {[p.name for p in self.projections]})"
+
+    @cached_property
+    def _tables(self) -> tuple[Table, ...]:
+        return (*projection_tables(self.projections, self.version), state_table(self.name, self.version))
+
+    def tables(self) -> tuple[Table, ...]:
+        """Return every table of this version: those of the `.cql` files, and the states'."""
+        return self._tables
+
+    @property
+    def reader_tables(self) -> tuple[Table, ...]:
+        """The tables that views and digests read: no states, no timers, nothing that expires."""
+        return tuple(table for table in self._tables if readers_use(table))
+
+
+def grouped(*groups: Group) -> dict[str, Group]:
+    """Return the groups by name. Raises `Misconfigured` if two share a name, a projection's name, or a table."""
+    _refuse_twice("group", [group.name for group in groups])
+    _refuse_twice("projection", [projection.name for group in groups for projection in group.projections])
+    _refuse_twice("table", [table.name for group in groups for table in group.tables()])
+    return {group.name: group for group in groups}
+
+
+def _in_order(group: str, projections: tuple[Projection[Any], ...]) -> tuple[Projection[Any], ...]:
+    """Sort so that each comes after what it depends on, else as given. Raises `Misconfigured` for unknown names and circles."""
+    _refuse_twice("projection", [p.name for p in projections])
+    waiting: dict[str, Projection[Any]] = {p.name: p for p in projections}
+    _check_known(group, waiting)
+    ordered: dict[str, Projection[Any]] = {}
+    while waiting:
+        ready = [p for p in waiting.values() if ordered.keys() >= set(p.depends_on)]
+        if not ready:
+            raise Misconfigured(f"In group {group} these depend on each other in a circle: {', '.join(waiting)}.", next_step="cut it.")
+        ordered[ready[0].name] = waiting.pop(ready[0].name)
+    return tuple(ordered.values())
+
+
+def _check_known(group: str, projections: Mapping[str, Projection[Any]]) -> None:
+    for wanted in chain.from_iterable(p.depends_on for p in projections.values()):
+        if wanted not in projections:
+            raise Misconfigured(f"In group {group} something depends on {wanted}, which is not in it.", next_step="correct depends_on.")
+
+
+def _refuse_twice(what: str, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise Misconfigured(f"Two of one name: {what} {twice[0]}.", next_step="rename one; a table has one owner.")
+
+
+GROUPS: Final[dict[str, Group]] = grouped(
+    Group("view", 1, (Timeline(), Customer())),
+)
+"""Every group in its newest version, by name."""

@@ -1,0 +1,306 @@
+"""The store in Cassandra, and the only module that imports the driver.
+
+Everything that needs no driver lies beside: bytes (`encoding.py`), requests (`grouping.py`), ranges (`slices.py`), the bridge to
+asyncio (`inflight.py`), the rows' meaning (`control.py`). Reads and writes are prepared, at LOCAL_QUORUM, and idempotent, since
+every row binds its timestamp. The libev reactor is required: the asyncio reactor takes 2.4 times the CPU and failed under load.
+"""
+
+import asyncio
+import struct
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
+from threading import Lock
+from typing import Any, Self
+
+from cassandra import AuthenticationFailed, ConsistencyLevel, DriverException, RequestValidationException, UnresolvableContactPoints
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
+from cassandra.connection import ConnectionBusy, ConnectionException
+from cassandra.io.libevreactor import LibevConnection
+from cassandra.metadata import murmur3
+from cassandra.policies import DCAwareRoundRobinPolicy, RetryPolicy, TokenAwarePolicy
+from cassandra.protocol import BatchMessage, ErrorMessage, ProtocolHandler
+from cassandra.protocol import RequestValidationException as InvalidMessage
+from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement, SimpleStatement, tuple_factory
+
+from projections.kernel import Subject
+from projections.tables import Table
+from streams.store.catalogue import known_tables
+from streams.store.cells import key_bytes, value_readers
+from streams.store.control import checkpoint_row, state_row, state_table_name, subject_partition
+from streams.store.control import checkpoints as to_checkpoints
+from streams.store.encoding import TableEncoder, batch_body
+from streams.store.grouping import Chunk, chunks, parts
+from streams.store.inflight import InFlight
+from streams.store.port import CellValue, Checkpoint, GroupVersion, RowWrite, StateRow
+from streams.store.shape import TableSet, partition_values
+from streams.store.slices import Bound, Slice, select, slices
+from touchline.errors import Misconfigured, Retryable
+from touchline.settings import Settings
+
+__all__ = ["CassandraStore", "Driver"]
+
+REQUEST_TIMEOUT_S = 5.0
+"""How long a request may take before the caller is told to try again."""
+
+PROTOCOL_VERSION = 5
+"""Spoken by Cassandra 4.0 and later; `encoding.py` writes it."""
+
+_FRAME = struct.Struct(">BBhBi")
+_MIN_TOKEN, _MAX_TOKEN = -(2**63), 2**63 - 1
+_ALL_ROWS = 2**31 - 1
+_REFUSED = (RequestValidationException, InvalidMessage, AuthenticationFailed, UnresolvableContactPoints)
+_TRANSIENT = (NoHostAvailable, ConnectionException, ConnectionBusy, DriverException, ErrorMessage)
+
+
+class _Retry(RetryPolicy):  # type: ignore[misc]  # the driver has no types
+    """Try an idempotent request once more, elsewhere if the node is the trouble; after that the caller backs off with jitter."""
+
+    def on_read_timeout(self, query: Any, consistency: int, *_: Any, retry_num: int = 0, **__: Any) -> tuple[int, int | None]:  # noqa: ANN401
+        return self._again(query, self.RETRY, consistency, retry_num)
+
+    def on_write_timeout(self, query: Any, consistency: int, *_: Any, retry_num: int = 0, **__: Any) -> tuple[int, int | None]:  # noqa: ANN401
+        return self._again(query, self.RETRY, consistency, retry_num)
+
+    def on_unavailable(self, query: Any, consistency: int, *_: Any, retry_num: int = 0, **__: Any) -> tuple[int, int | None]:  # noqa: ANN401
+        return self._again(query, self.RETRY_NEXT_HOST, consistency, retry_num)
+
+    def on_request_error(self, query: Any, consistency: int, *_: Any, retry_num: int = 0, **__: Any) -> tuple[int, int | None]:  # noqa: ANN401
+        return self._again(query, self.RETRY_NEXT_HOST, consistency, retry_num)
+
+    def _again(self, query: Any, how: int, consistency: int, retry_num: int) -> tuple[int, int | None]:  # noqa: ANN401
+        if retry_num == 0 and getattr(query, "is_idempotent", False):
+            return how, consistency
+        return self.RETHROW, None
+
+
+class _Batch(BatchStatement):  # type: ignore[misc]  # the driver has no types
+    """A batch whose rows are encoded already; routing and retries see an ordinary batch."""
+
+    def __init__(self, chunk: Chunk, keyspace: str) -> None:
+        super().__init__(BatchType.UNLOGGED, consistency_level=ConsistencyLevel.LOCAL_QUORUM)
+        self._statements_and_parameters = chunk.rows  # `_Handler` takes them as they are
+        self.routing_key = chunk.routing_key
+        self.keyspace = keyspace
+        self.is_idempotent = True
+
+
+class _Handler(ProtocolHandler):  # type: ignore[misc]  # the driver has no types
+    """Frames batches from rows that are bytes already. `Session.client_protocol_handler` is the driver's own seam for it."""
+
+    @classmethod
+    def encode_message(cls, msg: Any, stream_id: int, protocol_version: int, compressor: Any, allow_beta_protocol_version: bool) -> bytes:  # noqa: ANN401, FBT001
+        if type(msg) is not BatchMessage:
+            return bytes(super().encode_message(msg, stream_id, protocol_version, compressor, allow_beta_protocol_version))
+        body = batch_body(msg.queries)
+        return b"".join([_FRAME.pack(protocol_version, 0, stream_id, msg.opcode, len(body)), body])
+
+
+class Driver:
+    """One cluster connection of a process, shared by the stores of several keyspaces. Its methods may block, except `send`."""
+
+    def __init__(self, cluster: Cluster, session: Session) -> None:
+        self.cluster = cluster
+        self.session = session
+        self._rings: dict[str, tuple[object, list[int], list[int]]] = {}
+        self.prepared: dict[str, PreparedStatement] = {}
+        self._lock = Lock()
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Connect. Blocks up to some seconds; raises `Retryable` if no node answers."""
+        profile = ExecutionProfile(
+            load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.local_dc)),
+            retry_policy=_Retry(),
+            consistency_level=ConsistencyLevel.LOCAL_QUORUM,
+            request_timeout=REQUEST_TIMEOUT_S,
+            row_factory=tuple_factory,
+        )
+        cluster = Cluster(
+            [host.strip() for host in settings.cassandra_hosts.split(",")],
+            port=settings.cassandra_port,
+            connection_class=LibevConnection,
+            protocol_version=PROTOCOL_VERSION,
+            execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+            compression=False,
+        )
+        try:
+            session = cluster.connect()
+        except Exception as error:
+            cluster.shutdown()
+            raise translated(error, f"connecting to {settings.cassandra_hosts} at port {settings.cassandra_port}") from error
+        session.client_protocol_handler = _Handler
+        session.use_client_timestamp = False
+        return cls(cluster, session)
+
+    def prepare(self, cql: str) -> PreparedStatement:
+        """Prepare a statement once. Blocks; raises `Misconfigured` if a table is not there."""
+        with self._lock:
+            if cql not in self.prepared:
+                try:
+                    statement = self.session.prepare(cql)
+                except Exception as error:
+                    raise translated(error, f"preparing `{cql}`") from error
+                statement.is_idempotent = True
+                self.prepared[cql] = statement
+            return self.prepared[cql]
+
+    def execute(self, cql: str, parameters: Sequence[object] = (), *, timeout_s: float = REQUEST_TIMEOUT_S) -> list[tuple[Any, ...]]:
+        """Run one statement as text and wait for it: schema changes and their lock. `%s` stands for a parameter."""
+        statement = SimpleStatement(cql, consistency_level=ConsistencyLevel.LOCAL_QUORUM)
+        try:
+            return list(self.session.execute(statement, parameters or None, timeout=timeout_s))
+        except Exception as error:
+            raise translated(error, f"`{cql}`") from error
+
+    def send(
+        self, statement: BatchStatement | BoundStatement, what: str, answer: Callable[[list[Any]], None], fail: Callable[[Exception], None]
+    ) -> None:
+        """Start a request; all pages of its answer go to `answer` at once, on the reactor's thread."""
+        future = self.session.execute_async(statement)
+        rows: list[Any] = []
+
+        def page(found: list[Any] | None) -> None:
+            rows.extend(found or ())
+            if future.has_more_pages:
+                future.start_fetching_next_page()
+            else:
+                answer(rows)
+
+        future.add_callbacks(page, lambda error: fail(translated(error, what)))
+
+    def owners(self, keyspace: str) -> Callable[[bytes], Hashable]:
+        """Return what tells the replica set of a routing key, from the driver's token map as it is now."""
+        tokens = self.cluster.metadata.token_map
+        if tokens is None or not tokens.ring:
+            return lambda _: 0
+        tokens.get_replicas(keyspace, tokens.ring[0])
+        by_token = tokens.tokens_to_hosts_by_ks.get(keyspace) or {}
+        source, points, sets = self._rings.get(keyspace, (None, [], []))
+        if source is not by_token:
+            numbers: dict[frozenset[str], int] = {}
+            hosts = [frozenset(str(host.endpoint) for host in by_token.get(token, ())) for token in tokens.ring]
+            points, sets = [token.value for token in tokens.ring], [numbers.setdefault(owner, len(numbers)) for owner in hosts]
+            self._rings[keyspace] = (by_token, points, sets)
+        return (lambda _: 0) if len(set(sets)) == 1 else partial(_owner, points, sets)
+
+    def close(self) -> None:
+        """Close every connection; harmless when repeated."""
+        self.cluster.shutdown()
+
+
+class CassandraStore:
+    """The port over one keyspace. `connect` gives one; `beside` another on the same connections."""
+
+    def __init__(self, driver: Driver, keyspace: str, tables: Iterable[Table], *, in_flight_max: int) -> None:
+        self.driver = driver
+        self.keyspace = keyspace
+        self._tables = TableSet(tables)
+        self._in_flight_max = in_flight_max
+        self._requests: InFlight[list[Any]] = InFlight(in_flight_max)
+        self._encoders: dict[str, TableEncoder] = {}
+
+    @classmethod
+    async def connect(cls, settings: Settings, tables: Iterable[Table] | None = None, *, in_flight_max: int = 32) -> Self:
+        """Connect to the keyspace of the settings. `tables` are by default all that migrations and registry know.
+
+        Raises `Retryable` if no node answers. `in_flight_max` bounds the requests of all callers together.
+        """
+        known = list(known_tables() if tables is None else tables)
+        driver = await asyncio.to_thread(Driver.open, settings)
+        return cls(driver, settings.keyspace, known, in_flight_max=in_flight_max)
+
+    def beside(self, keyspace: str, tables: Iterable[Table]) -> "CassandraStore":
+        """Return a store of another keyspace over the same connections; closing either closes both."""
+        return CassandraStore(self.driver, keyspace, tables, in_flight_max=self._in_flight_max)
+
+    async def write(self, rows: Sequence[RowWrite]) -> None:
+        """Write all rows; see the port. Hot path: figures in tests/integration/test_store_cost.py."""
+        encoders = self._encoders
+        for name in {row.table for row in rows} - encoders.keys():
+            encoder = TableEncoder(self._tables.find(name), self.keyspace)
+            await asyncio.to_thread(encoder.prepare, lambda cql: bytes(self.driver.prepare(cql).query_id))
+            encoders[name] = encoder
+        found = chunks(parts(rows, encoders), self.driver.owners(self.keyspace))
+        await self._requests.all([partial(self.driver.send, _Batch(chunk, self.keyspace), f"writing to {chunk.table}") for chunk in found])
+
+    async def read(
+        self,
+        table: str,
+        partition: Mapping[str, str | int],
+        *,
+        limit: int | None = None,
+        after: Bound | None = None,
+        upto: Bound | None = None,
+    ) -> list[dict[str, CellValue]]:
+        """Read one partition in clustering order; see the port. A table with mixed orders takes a request per range."""
+        kind = self._tables.find(table)
+        answer: list[dict[str, CellValue]] = []
+        for part in slices(kind, after, upto):
+            wanted = _ALL_ROWS if limit is None else limit - len(answer)
+            if wanted > 0:
+                answer += (await self._select(kind, [partition], part, wanted))[0]
+        return answer
+
+    async def read_many(self, table: str, partitions: Sequence[Mapping[str, str | int]]) -> list[list[dict[str, CellValue]]]:
+        """Read several partitions; see the port."""
+        return await self._select(self._tables.find(table), partitions, Slice(()), _ALL_ROWS)
+
+    async def scan(self, table: str) -> list[dict[str, CellValue]]:
+        """Read a whole table; see the port."""
+        kind = self._tables.find(table)
+        statement = await self._prepared(select(kind, self.keyspace))
+        [rows] = await self._requests.all([partial(self.driver.send, BoundStatement(statement), f"scanning {table}")])
+        return list(map(value_readers(kind), rows))
+
+    async def load_states(self, group: GroupVersion, subjects: Iterable[Subject]) -> dict[Subject, StateRow]:
+        """Read the states of many subjects; see the port."""
+        wanted = list(subjects)
+        found = await self.read_many(state_table_name(group), [subject_partition(subject) for subject in wanted])
+        return {subject: row for subject, rows in zip(wanted, found, strict=True) if (row := state_row(rows)) is not None}
+
+    async def load_checkpoints(self, group: GroupVersion) -> dict[int, Checkpoint]:
+        """Read the checkpoints of a group version; see the port."""
+        return to_checkpoints(await self.read("projection_checkpoint", {"name": group.group, "version": group.version}))
+
+    async def save_checkpoints(self, group: GroupVersion, checkpoints: Mapping[int, Checkpoint]) -> None:
+        """Write the checkpoints of several partitions; see the port."""
+        await self.write([checkpoint_row(group, partition, checkpoint) for partition, checkpoint in checkpoints.items()])
+
+    async def close(self) -> None:
+        """Release the connections; harmless when repeated."""
+        await asyncio.to_thread(self.driver.close)
+
+    async def _select(self, table: Table, partitions: Sequence[Mapping[str, str | int]], part: Slice, limit: int) -> list[list[dict[str, CellValue]]]:
+        statement = await self._prepared(select(table, self.keyspace, part))
+        bounds, last = part.packed(table), limit.to_bytes(4, "big")
+        requests = []
+        for partition in partitions:
+            bound = BoundStatement(statement)
+            bound.values = [*key_bytes(table, partition_values(table, partition)), *bounds, last]
+            requests.append(partial(self.driver.send, bound, f"reading {table.physical}"))
+        to_row = value_readers(table)
+        return [list(map(to_row, rows)) for rows in await self._requests.all(requests)]
+
+    async def _prepared(self, cql: str) -> PreparedStatement:
+        return self.driver.prepared.get(cql) or await asyncio.to_thread(self.driver.prepare, cql)
+
+
+def translated(error: Exception, what: str) -> Exception:
+    """Return our error for one of the driver's. It says what was done and at which nodes, never a value; others pass unchanged.
+
+    A statement that was refused is `Misconfigured`; all else that driver or server report may pass: `Retryable`.
+    """
+    name = type(error).__name__
+    if isinstance(error, _REFUSED):
+        return Misconfigured(f"Cassandra refused: {what} ({name}).", next_step="run `touchline store migrate`; the server's log says more.")
+    if isinstance(error, _TRANSIENT):
+        nodes = ", ".join(sorted(str(node) for node in getattr(error, "errors", None) or ()))
+        return Retryable(f"{what} failed ({name}{f' at {nodes}' if nodes else ''}).", next_step="try again; `touchline status` shows the nodes.")
+    return error
+
+
+def _owner(points: list[int], sets: list[int], key: bytes) -> int:
+    token = murmur3(key)
+    at = bisect_left(points, _MAX_TOKEN if token == _MIN_TOKEN else token)
+    return sets[at % len(points)]

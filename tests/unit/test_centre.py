@@ -1,0 +1,375 @@
+"""The simulated service centre: one day looked at closely, through the same reader as anybody's events."""
+
+import io
+import re
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections import Counter, defaultdict
+from datetime import UTC, datetime
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import phonenumbers
+import pytest
+
+from connectors.centre import Planting, events, lines, scaled
+from connectors.centre.numbers import is_reserved
+from connectors.centre.phrases import ENGLISH, TOPICS
+from connectors.centre.phrases_zh import CHINESE
+from connectors.checks import check
+from connectors.contract import Draft
+from connectors.public import PublicReader
+from schemas.events import EVENT_TYPES
+from touchline.errors import Refused
+
+START = datetime(2026, 1, 12, tzinfo=UTC)
+CHANNELS = {"phone", "email", "webchat", "social", "messaging", "store", "portal", "community", "bot", "backoffice"}
+PHONE = re.compile(r"\+\d[\d -]{6,}\d")
+MAIL = re.compile(r"[^\s@\"]+@([A-Za-z0-9.-]+)")
+SLOT = re.compile(r"\{(\w*)\}")
+
+Event = dict[str, Any]
+
+
+@cache
+def day(customers: int = 1_400, agents: int = 12, seed: int = 7) -> tuple[Event, ...]:
+    return tuple(events(seed, START, customers, agents, "acme"))
+
+
+def contacts() -> dict[str, list[Event]]:
+    found: dict[str, list[Event]] = defaultdict(list)
+    for event in day():
+        if event["data"].get("contact_id"):
+            found[event["data"]["contact_id"]].append(event)
+    return found
+
+
+def conversations(channel: str) -> dict[str, list[Event]]:
+    found: dict[str, list[Event]] = defaultdict(list)
+    for event in day():
+        if event["data"]["channel"] == channel:
+            found[event["data"]["conversation_id"]].append(event)
+    return found
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_day() -> None:
+    def written(seed: int) -> bytes:
+        out = io.BytesIO()
+        lines(events(seed, START, 60, 4, "acme"), out)
+        return out.getvalue()
+
+    assert written(3) == written(3)
+    assert written(3) != written(4)
+
+
+def test_the_same_seed_gives_the_same_day_in_another_process() -> None:
+    command = [sys.executable, "-m", "connectors.centre", "--events", "300", "--seed", "3"]
+    one, other = (subprocess.run(command, capture_output=True, check=True).stdout for _ in range(2))  # noqa: S603 - our own module
+    assert one == other
+
+
+def test_two_days_never_share_an_id() -> None:
+    def ids(seed: int, start: datetime) -> set[str]:
+        return {event["id"] for event in events(seed, start, 100, 4, "acme")}
+
+    days = [ids(1, START), ids(2, START), ids(1, START.replace(day=13))]
+    assert len(set.union(*days)) == sum(map(len, days))
+
+
+def test_every_event_is_accepted_by_the_reader_of_the_public_form_and_by_its_checks() -> None:
+    reader, later_us = PublicReader(tenant="acme"), 4_000_000_000_000_000
+    for number, event in enumerate(day(), 1):
+        draft = reader.read(msgspec.json.encode(event), number)
+        assert isinstance(draft, Draft), draft
+        assert check(draft, now_us=later_us, future_max_s=0) is None
+        assert set(draft.unknown) <= {"display_name"}
+
+
+def test_every_event_has_the_fields_and_values_that_its_schema_asks_for() -> None:
+    reader = PublicReader(tenant="acme")
+    for number, event in enumerate(day(), 1):
+        draft = reader.read(msgspec.json.encode(event), number)
+        assert isinstance(draft, Draft)
+        kind = EVENT_TYPES[event["type"]]
+        asked = {field.encode_name: (field.required, field.type) for field in msgspec.structs.fields(kind) if field.encode_name != "header"}
+        assert set(draft.fields) <= set(asked)
+        assert {name for name, (required, _) in asked.items() if required} <= set(draft.fields)
+        for name, value in draft.fields.items():
+            msgspec.convert(value, asked[name][1])
+
+
+def test_all_ten_channels_and_most_types_occur() -> None:
+    assert {event["data"]["channel"] for event in day()} == CHANNELS
+    families = {kind.partition(".")[0] for kind in EVENT_TYPES}
+    seen = Counter(event["type"] for event in day())
+    assert {kind.partition(".")[0] for kind in seen} >= families & {
+        "contact", "message", "bot", "conversation", "case", "thread", "store", "portal", "order", "notification", "agent", "feedback",
+    }  # fmt: skip
+    assert len(seen) >= 60
+    for kind in ("contact.held", "contact.transferred", "contact.consulted", "contact.voicemail_left", "contact.callback_attempted"):
+        assert seen[kind] > 0
+
+
+def test_times_rise_strictly_and_ids_are_unique() -> None:
+    times = [event["time"] for event in day()]
+    assert all(earlier < later for earlier, later in pairwise(times))
+    assert len({event["id"] for event in day()}) == len(times)
+
+
+def test_ids_and_agents_tell_nothing_of_a_person() -> None:
+    opaque = re.compile(r"(c|k|i)-[0-9a-f]{8}-[0-9a-f]+|[0-9a-f]{8}-[0-9a-f]+")
+    for event in day():
+        named = [event["id"], *(event["data"].get(name) for name in ("conversation_id", "contact_id", "case_id"))]
+        assert all(opaque.fullmatch(value) for value in named if value is not None)
+
+
+def test_no_phone_number_lies_outside_the_ranges_for_fiction_and_no_mail_outside_example() -> None:
+    numbers = 0
+    for event in day():
+        text = msgspec.json.encode(event).decode()
+        for number in PHONE.findall(text):
+            numbers += 1
+            assert is_reserved(number), number
+        for domain in MAIL.findall(text):
+            assert domain in {"example.org", "example.com", "example.net"}
+        for handle in event["data"]["customer"]:
+            if handle["kind"] == "phone":
+                assert is_reserved(handle["value"])
+    assert numbers > 500
+
+
+def test_a_real_number_is_not_taken_for_a_reserved_one() -> None:
+    assert is_reserved("+49 30 23125-123")
+    assert is_reserved("+442079460000")
+    assert not is_reserved("+49 30 23126 123")
+    assert not is_reserved("+49 30 23125 1234")
+    assert not is_reserved("+861012345678")
+    assert not is_reserved("+12125552368")
+
+
+def test_the_library_that_normalises_numbers_can_read_all_of_them() -> None:
+    for event in day():
+        for handle in event["data"]["customer"]:
+            if handle["kind"] == "phone":
+                assert phonenumbers.is_valid_number(phonenumbers.parse(handle["value"], None)), handle["value"]
+
+
+def test_an_answered_call_was_queued_and_offered_before_and_ends_with_completed() -> None:
+    answered = 0
+    for said in contacts().values():
+        kinds = [event["type"] for event in said if event["type"].startswith("contact.")]
+        if "contact.connected" in kinds:
+            answered += 1
+            before = kinds[: kinds.index("contact.connected")]
+            assert {"contact.queued", "contact.offered"} <= set(before) or "contact.callback_attempted" in before
+            if "contact.abandoned" not in kinds:  # lost in a second queue after a transfer
+                assert kinds[-4:] == ["contact.disconnected", "contact.wrapup_started", "contact.wrapup_ended", "contact.completed"]
+        if "contact.abandoned" in kinds:
+            assert kinds[-1] == "contact.abandoned"
+            assert kinds.count("contact.abandoned") == 1
+        assert kinds.count("contact.held") == kinds.count("contact.resumed")
+        assert kinds.count("contact.completed") <= 1
+    assert answered > 100
+
+
+def test_an_agent_talks_in_one_contact_at_a_time() -> None:
+    talking: dict[str, str] = {}
+    by_contact: dict[str, str] = {}
+    for event in day():
+        data, kind = event["data"], event["type"]
+        if kind == "contact.connected":
+            former = by_contact.pop(data["contact_id"], None)
+            if former is not None:
+                talking.pop(former, None)
+            assert data["agent"] not in talking
+            talking[data["agent"]] = data["contact_id"]
+            by_contact[data["contact_id"]] = data["agent"]
+        elif kind == "contact.completed" or (kind == "contact.transferred" and data["kind"] == "cold"):
+            talking.pop(by_contact.pop(data["contact_id"], ""), None)
+
+
+def test_an_agent_speaks_only_between_logging_in_and_out() -> None:
+    present: set[str] = set()
+    for event in day():
+        actor = event["data"]["actor"]
+        if event["type"] == "agent.logged_in":
+            present.add(actor["id"])
+        elif actor["kind"] == "agent":
+            assert actor["id"] in present
+        if event["type"] == "agent.logged_out":
+            present.remove(actor["id"])
+        if event["type"].startswith("agent."):
+            assert event["data"]["customer"] == []
+    assert not present
+
+
+def test_every_other_event_names_its_customer() -> None:
+    assert all(event["data"]["customer"] for event in day() if not event["type"].startswith("agent."))
+
+
+def test_a_human_reply_follows_a_question_and_some_mails_stay_unanswered() -> None:
+    unanswered = 0
+    for said in conversations("email").values():
+        asked = next((event["time"] for event in said if event["type"] == "message.received"), None)
+        replies = [
+            event
+            for event in said
+            if event["type"] == "message.sent" and event["data"]["visibility"] == "public" and event["data"]["author"] == "human"
+        ]
+        if asked is not None:
+            assert all(reply["time"] > asked for reply in replies)
+            closed = any(event["type"] == "message.no_reply_needed" for event in said)
+            unanswered += not replies and not closed
+    assert unanswered > 0
+
+
+def test_the_bot_hands_over_within_the_conversation() -> None:
+    handed = {event["data"]["conversation_id"] for event in day() if event["type"] == "bot.handoff_requested"}
+    chats = conversations("webchat")
+    assert handed
+    assert handed == set(chats)
+    bots = conversations("bot")
+    assert all(bots[name][0]["type"] == "bot.started" for name in chats)
+
+
+def test_the_chinese_team_answers_in_chinese() -> None:
+    spoken = [
+        event["data"]["text"]
+        for event in day()
+        if event["type"] == "message.sent" and event["data"]["actor"]["team"] == "china" and event["data"]["channel"] == "messaging"
+    ]
+    assert len(spoken) > 20
+    assert all(re.search("[\u4e00-\u9fff]", text) for text in spoken)
+
+
+def test_one_account_is_seen_in_several_channels() -> None:
+    ways: dict[str, set[str]] = defaultdict(set)
+    for event in day():
+        for handle in event["data"]["customer"]:
+            if handle["kind"] == "account":
+                ways[handle["value"]].add(event["data"]["channel"])
+    assert sum(len(channels) >= 3 for channels in ways.values()) > 50
+
+
+def test_a_second_try_makes_a_case_of_two_conversations() -> None:
+    linked: dict[str, list[str]] = defaultdict(list)
+    for event in day():
+        if event["type"] == "case.linked":
+            linked[event["data"]["case_id"]].append(event["data"]["conversation"])
+    assert linked
+    assert all(len(set(names)) == 2 for names in linked.values())
+
+
+def test_waiting_and_giving_up_come_from_too_few_agents() -> None:
+    def figures(agents: int) -> tuple[float, float]:
+        queued: dict[str, datetime] = {}
+        waits, left = [], 0
+        for event in events(5, START, 1_000, agents, "acme"):
+            at, name = datetime.fromisoformat(event["time"]), event["data"].get("contact_id")
+            if event["type"] == "contact.queued":
+                queued[name] = at
+            elif event["type"] == "contact.connected" and name in queued:
+                waits.append((at - queued[name]).total_seconds())
+            left += event["type"] == "contact.abandoned"
+        return sum(waits) / len(waits), left / len(queued)
+
+    (few_s, few_left), (many_s, many_left) = figures(10), figures(120)
+    assert few_s > 2 * many_s
+    assert few_left > 2 * many_left
+
+
+def test_the_day_has_a_peak_before_noon_and_one_in_the_evening() -> None:
+    by_hour = Counter(int(event["time"][11:13]) for event in day() if event["type"] == "portal.article_viewed")
+    assert min(by_hour[10], by_hour[18]) > by_hour[14] > by_hour[3]
+
+
+def test_scaled_hits_the_number_of_events_within_a_tenth() -> None:
+    for wanted in (2_000, 20_000, 60_000):
+        made = sum(1 for _ in events(1, START, *scaled(wanted), "acme"))
+        assert abs(made - wanted) <= wanted / 10, (wanted, made)
+
+
+def test_memory_holds_what_is_under_way_and_not_the_day() -> None:
+    size = scaled(60_000)
+    tracemalloc.start()
+    try:
+        for _ in events(1, START, *size, "acme"):
+            pass
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6_000_000
+
+
+def test_a_second_gives_thirty_thousand_events_even_on_a_busy_machine() -> None:
+    began = time.process_time()
+    made = sum(1 for _ in events(2, START, *scaled(60_000), "acme"))
+    assert made / (time.process_time() - began) > 30_000
+
+
+def test_a_thousand_markers_are_planted_where_they_are_said_to_be() -> None:
+    markers = [f"canary-{number:04d}-x" for number in range(1_000)]
+    planted: dict[str, Planting] = {}
+    by_id = {event["id"]: event for event in events(7, START, 2_000, 17, "acme", canaries=markers, planted=planted)}
+    assert set(planted) == set(markers)
+    assert len({planting.event_id for planting in planted.values()}) == 1_000
+    places = Counter(planting.place for planting in planted.values())
+    assert set(places) == {"text", "subject", "phone", "email", "social", "cookie", "attribute", "name", "unknown_field", "unknown_nested"}
+    assert min(places.values()) >= 50
+    reader = PublicReader(tenant="acme")
+    for planting in planted.values():
+        event = by_id[planting.event_id]
+        draft = reader.read(msgspec.json.encode(event), 1)
+        assert isinstance(draft, Draft)
+        sealed = msgspec.json.encode((draft.text, draft.subject, draft.customer, draft.attributes, draft.unknown)).decode()
+        clear = msgspec.json.encode((draft.id, draft.source, draft.fields, draft.actor, draft.contact_id, draft.conversation_id)).decode()
+        assert planting.written in sealed
+        assert planting.written not in clear
+
+
+def test_markers_change_nothing_but_the_events_they_are_planted_in() -> None:
+    planted: dict[str, Planting] = {}
+    plain = events(7, START, 100, 4, "acme")
+    marked = events(7, START, 100, 4, "acme", canaries=["marker-1", "marker-2"], planted=planted)
+    changed = {event["id"] for event, other in zip(plain, marked, strict=True) if event != other}
+    assert changed == {planting.event_id for planting in planted.values()}
+
+
+@pytest.mark.parametrize("markers", [["same", "same"], ["with blank"], [f"marker-{number}" for number in range(51)]])
+def test_markers_that_cannot_be_planted_are_refused(markers: list[str]) -> None:
+    with pytest.raises(Refused):
+        events(1, START, 100, 4, "acme", canaries=markers)
+
+
+def test_a_naive_start_is_refused() -> None:
+    with pytest.raises(Refused):
+        events(1, START.replace(tzinfo=None), 10, 4, "acme")
+
+
+def test_both_phrasebooks_fill_every_topic_and_use_known_slots() -> None:
+    templates = []
+    for book in (ENGLISH, CHINESE):
+        assert set(book.ask) == set(book.answer) == set(book.subject) == set(book.search) == set(TOPICS)
+        for part in book:
+            values = part.values() if isinstance(part, dict) else [part]
+            templates += [text for value in values for text in ([value] if isinstance(value, str) else value)]
+    assert len(set(templates)) >= 60
+    assert {slot for text in templates for slot in SLOT.findall(text)} <= {"name", "order", "product", "days", "city", "agent"}
+
+
+def test_no_text_is_left_with_an_open_slot() -> None:
+    assert all("{" not in event["data"].get("text", "") and "  " not in event["data"].get("text", "") for event in day())
+
+
+def test_the_command_writes_lines_and_says_how_many() -> None:
+    command = [sys.executable, "-m", "connectors.centre", "--events", "300", "--seed", "7"]
+    done = subprocess.run(command, capture_output=True, check=True)  # noqa: S603 - our own module
+    written = done.stdout.splitlines()
+    assert all(msgspec.json.decode(line)["specversion"] == "1.0" for line in written)
+    assert done.stderr.decode().startswith(f"{len(written)} events of ")
+    shown = subprocess.run([*command[:3], "--help"], capture_output=True, check=True)  # noqa: S603 - our own module
+    assert b"example: python -m connectors.centre --events 1000 --seed 7 > day.jsonl" in shown.stdout

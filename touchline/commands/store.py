@@ -1,0 +1,50 @@
+"""`touchline store`: keyspaces and tables in Cassandra."""
+
+import json
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+store = typer.Typer(
+    name="store",
+    help="Keyspaces and tables in Cassandra.\n\nExample:  touchline store migrate",
+    no_args_is_help=True,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the command line."""
+    app.add_typer(store)
+
+
+@store.command(epilog="Example:  touchline store migrate --json")
+def migrate(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False) -> None:
+    """Create what is missing: keyspaces, control tables, and the tables of every group of projections.
+
+    Harmless when repeated, and from several machines at once. Nothing is ever dropped or changed in type.
+    """
+    from projections.registry import GROUPS
+    from streams.store.cassandra import Driver
+    from streams.store.catalogue import KEYRING, MIGRATIONS
+    from streams.store.migration_files import read_migrations
+    from streams.store.migrations import migrate as bring_up
+    from touchline.settings import load_settings
+
+    settings = load_settings()
+    migrations = read_migrations(MIGRATIONS)
+    tables = [table for group in GROUPS.values() for table in group.tables()]
+    driver = Driver.open(settings)
+    try:
+        report = bring_up(driver, settings, migrations, tables, {KEYRING: settings.keyring_keyspace})
+    finally:
+        driver.close()
+    done = {"keyspaces": report.keyspaces, "migrations": report.migrations, "tables": report.tables, "columns": report.columns}
+    if as_json:
+        typer.echo(json.dumps({"keyspace": settings.keyspace, "changed": report.changed, **done}))
+        return
+    for what, names in done.items():
+        for name in names:
+            typer.echo(f"{what.removesuffix('s'):10} {name}")
+    typer.echo(f"Keyspace {settings.keyspace} is up to date{'.' if report.changed else ': nothing to do.'}")
