@@ -31,7 +31,7 @@ _NOT_CUSTOMERS: Final = ("agent:", "plan:")
 _OF_OTHERS: Final = frozenset({"agent", "config", "plan", "projection", "timer"})
 
 
-class CustomerState(msgspec.Struct):
+class CustomerState(msgspec.Struct, array_like=True):
     """What is known of one customer. Stored: 0.4 kB after one call, about 1.3 kB with three conversations.
 
     `newest_us` is the greatest event time seen; `canonical_id` the customer into whom this one was merged.

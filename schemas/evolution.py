@@ -1,7 +1,7 @@
 """May these schemas follow every earlier one? FULL_TRANSITIVE, offline: each `.avsc` against every committed version of its record.
 
 FULL means that today's readers read what was written then, and readers of then what is written today (Confluent's word; the rules are
-Avro 1.12's "Schema resolution"). The judge is `avro.compatibility`; where it is lenient, our own rule on defaults is not.
+Avro 1.12's "Schema resolution"). The judge is `avro.compatibility`; what it says of missing defaults is said in our words before.
 """
 
 import json
@@ -64,7 +64,7 @@ def incompatibilities(earlier: Json, later: Json) -> list[str]:
 
 
 def _defaults(without: Json, having: Json, says: str) -> Iterator[str]:
-    """Name the fields that only `having` has and that have no default. The judge lets a field of an enum with a default pass; fastavro does not."""
+    """Name the fields that only `having` has and that have no default: the judge's own words for it name neither record nor remedy."""
     before = definitions([without])
     for record in named_types(having):
         if record["type"] == "record" and record["name"] in before:

@@ -158,7 +158,7 @@ def _default(field: Json, known: dict[str, Json]) -> str | None:
 
 
 def _accessor(field: Json) -> str:
-    name, us = field["name"].removesuffix("_us"), field["name"]
+    name, us = python_name(field["name"].removesuffix("_us")), python_name(field["name"])
     if isinstance(field["type"], list):
         head, value = f"    def {name}(self) -> datetime | None:\n", f"None if self.{us} is None else instant(self.{us})"
     else:

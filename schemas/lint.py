@@ -125,7 +125,7 @@ def _type(schema: Json, known: dict[str, Json]) -> Iterator[tuple[str, str]]:
         inner = schema.get(key)
         if isinstance(inner, list) or inner == "null":
             yield f"union_in_{schema['type']}", f"no {schema['type']}s of unions or nulls."
-        if key == "values" and inner is not None and not isinstance(inner, list) and inner not in PRIMITIVES:
+        if key == "values" and inner is not None and not isinstance(inner, list) and (not isinstance(inner, str) or inner not in PRIMITIVES):
             yield "map_values", "the values of a map are primitive."
         if inner is not None:
             yield from _type(inner, known)
@@ -137,8 +137,8 @@ def _default(field: Json, known: dict[str, Json]) -> Iterator[tuple[str, str]]:
     kind = schema if isinstance(schema, str) else "union" if isinstance(schema, list) else schema["type"]
     if "default" not in field:
         return
-    if kind == "record":
-        yield "default", "a field that is a record has no default: make it nullable."
+    if kind in {"record", "bytes"}:
+        yield "default", f"a field of {kind} has no default: make it nullable."
     elif kind in {"array", "map"} and field["default"]:
         yield "default", f"the default of an {kind} is empty."
     elif kind == "enum" and field["default"] not in schema["symbols"]:

@@ -67,8 +67,7 @@ class FastavroReader:
         stream = BytesIO(raw)  # shares the bytes: nothing is copied
         stream.seek(at)
         fields = cast("dict[str, Any]", fastavro.schemaless_reader(stream, self._writer, self._reader))
-        for name, python, convert in self._changes:
-            fields[python] = convert(fields.pop(name))
+        _changed(fields, self._changes)
         if header is not None:
             fields["header"] = header
         return self._cls(**fields), stream.tell()
@@ -112,7 +111,13 @@ def _converter(schema: Json, known: dict[str, Json], classes: Classes) -> _Conve
     if schema["type"] != "record":
         return None
     cls, changes = classes[schema["name"]], _changes(schema, known, classes)
-    return lambda fields: cls(**{**fields, **{python: convert(fields[name]) for name, python, convert in changes}})
+    return lambda fields: cls(**_changed(fields, changes))
+
+
+def _changed(fields: dict[str, Any], changes: tuple[tuple[str, str, _Convert], ...]) -> dict[str, Any]:
+    for name, python, convert in changes:
+        fields[python] = convert(fields.pop(name))
+    return fields
 
 
 def _optional(inner: _Convert) -> _Convert:

@@ -93,7 +93,7 @@ class Registry:
         says = _reason(answer)
         if answer.status_code == httpx2.codes.CONFLICT:
             raise Refused(f"The registry refuses {subject}: {says}", reason="incompatible", next_step="run `touchline schemas check`.")
-        if answer.status_code == httpx2.codes.UNPROCESSABLE_ENTITY:
+        if answer.status_code == httpx2.codes.UNPROCESSABLE_CONTENT:
             raise Refused(f"The registry cannot read {subject}: {says}", reason="invalid", next_step="run `touchline schemas check`.")
         if answer.status_code == httpx2.codes.NOT_FOUND:
             raise Misconfigured(f"The registry at {self._name} does not know {subject}: {says}", next_step="run `touchline schemas register`.")

@@ -198,7 +198,7 @@ class DataKeyStore(Protocol):
         ...
 
     async def insert(self, row: WrappedKey) -> None:
-        """Insert one row plainly; one with the same key id is overwritten."""
+        """Insert one row plainly; one with the same key id is overwritten, unless it is destroyed: that is final."""
         ...
 
     async def insert_many(self, rows: Sequence[WrappedKey]) -> None:

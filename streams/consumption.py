@@ -1,7 +1,8 @@
 """The poll loop of one runner, in a thread of its own: Kafka on one side, an asyncio queue on the other.
 
-Kafka's client wants to be polled even while the worker is busy, so the loop never blocks on anything but `poll`: while
-the queue is full it pauses the partitions and goes on polling.
+Kafka's client wants to be polled even while the worker is busy, or the group takes its partitions away and nobody else can
+join. So while the queue is full the loop goes on polling, one record at a time, and keeps what comes. (Pausing partitions
+was tried: those whose first offset was still being looked up never came back after `resume`.)
 """
 
 import asyncio
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 POLL_S = 0.2
+KEPT_RECORDS_MAX = 1000
+"""Records kept while the queue is full: at one per `POLL_S`, three minutes' worth; after that the loop only waits."""
 COMMIT_EVERY_S = 1.0
 
 
@@ -43,6 +46,7 @@ class Consumption:
         self._loop = loop
         self._stopping = threading.Event()
         self._subscription: Subscription | None = None
+        self._kept: list[Batch] = []
 
     def stop(self) -> None:
         """Ask the loop to end; it drains, commits and leaves the group on its way out."""
@@ -73,7 +77,8 @@ class Consumption:
         next_commit = time.monotonic() + COMMIT_EVERY_S
         try:
             while not self._stopping.is_set():
-                batches = subscription.poll(settings.poll_records_max, POLL_S)
+                kept, self._kept = self._kept, []
+                batches = _merged([*kept, *subscription.poll(settings.poll_records_max, 0 if kept else POLL_S)])
                 if batches:
                     self._hand_over(subscription, batches)
                 if time.monotonic() >= next_commit:
@@ -93,17 +98,14 @@ class Consumption:
         return progress
 
     def _hand_over(self, subscription: Subscription, batches: list[Batch]) -> None:
-        """Put a poll into the queue; while there is no room, go on polling paused partitions."""
+        """Put a poll into the queue; while there is no room, go on polling and keep the little that comes."""
         handed = asyncio.run_coroutine_threadsafe(_coroutine(self._put(batches)), self._loop)
-        if self._is_done(handed, 0.05):
-            return
-        subscription.pause()
         while not self._is_done(handed, POLL_S):
             if self._stopping.is_set():
                 handed.cancel()
                 raise Stopped
-            subscription.poll(1, 0)
-        subscription.resume()
+            if len(self._kept) < KEPT_RECORDS_MAX:
+                self._kept.extend(subscription.poll(1, 0))
 
     @staticmethod
     def _is_done(future: "Future[Any]", timeout_s: float) -> bool:
@@ -125,6 +127,18 @@ class Consumption:
                 if late or (deadline is None and self._stopping.is_set()):
                     future.cancel()
                     raise Stopped from None
+
+
+def _merged(batches: list[Batch]) -> list[Batch]:
+    """Join batches that continue each other, so that there is one per partition (and assignment)."""
+    joined: dict[tuple[str, int, int], Batch] = {}
+    for batch in batches:
+        found = joined.get((batch.topic, batch.partition, batch.epoch))
+        if found is None:
+            joined[batch.topic, batch.partition, batch.epoch] = batch
+        else:
+            found.records.extend(batch.records)
+    return list(joined.values())
 
 
 async def _coroutine(awaitable: Awaitable[T]) -> T:

@@ -175,14 +175,6 @@ class Subscription:
         """Tell whether a batch's partition has been ours without a break since it was read. Safe from any thread."""
         return self._epochs.get((batch.topic, batch.partition), 0) == batch.epoch
 
-    def pause(self) -> None:
-        """Stop fetching everything that is assigned; `poll` still answers the group."""
-        self._consumer.pause(self._consumer.assignment())
-
-    def resume(self) -> None:
-        """Fetch again."""
-        self._consumer.resume(self._consumer.assignment())
-
     def commit(self, offsets: Mapping[Place, int], *, wait: bool) -> None:
         """Commit the offsets to be read next. Raises `Retryable` if waiting for it failed; safe from any thread."""
         if not offsets:

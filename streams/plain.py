@@ -65,12 +65,12 @@ def event_json(row: TimelineRow) -> dict[str, Json]:
 
 def conversation_json(row: ConversationRow) -> dict[str, Json]:
     """Return a conversation."""
-    return _plain(row)
+    return _struct(row)
 
 
 def record_json(record: Record | Event) -> dict[str, Json]:
     """Return a record of the catalogue by its Avro names, without what is sealed."""
-    return _plain(record)
+    return _struct(record)
 
 
 def row_json(row: Row, table: Table, codec: Codec) -> tuple[dict[str, Json], dict[str, Json]]:
@@ -115,7 +115,7 @@ def _shape(table: Table) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[st
 
 def _as_of(cells: dict[str, Any]) -> Json:
     found = AsOf.of(cells)
-    return dict(cells) if found is None else _plain(found)
+    return dict(cells) if found is None else _struct(found)
 
 
 @lru_cache(maxsize=1024)
@@ -129,13 +129,17 @@ def _fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, str, bool], ...]:
     return tuple(found)
 
 
+def _struct(value: msgspec.Struct) -> dict[str, Json]:
+    answer: dict[str, Json] = {}
+    for attribute, name, is_time in _fields(type(value)):
+        found = getattr(value, attribute)
+        answer[name] = utc(found) if is_time and found is not None else _plain(found)
+    return answer
+
+
 def _plain(value: Any) -> Json:  # noqa: ANN401 - whatever a record or a column may hold
     if isinstance(value, msgspec.Struct):
-        answer: dict[str, Json] = {}
-        for attribute, name, is_time in _fields(type(value)):
-            found = getattr(value, attribute)
-            answer[name] = utc(found) if is_time and found is not None else _plain(found)
-        return answer
+        return _struct(value)
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, frozenset):

@@ -18,7 +18,7 @@ _MARKER = re.compile(r"[A-Za-z0-9_-]{4,64}")
 
 
 class Planting(NamedTuple):
-    """Where a marker went. `written` is what to search for: the marker itself, but for `phone`, which has a number of its own."""
+    """Where a marker went. `written` is what to search for: the marker, in lower case for `email`; for `phone` a number."""
 
     marker: str
     place: str
@@ -46,7 +46,7 @@ def plant(events: Iterable[Data], markers: Sequence[str], planted: MutableMappin
             if place is not None:
                 number = (waiting[place] or waiting["subject"]).pop()
                 marker = markers[number]
-                written = canary(number) if place == "phone" else marker
+                written = canary(number) if place == "phone" else marker.lower() if place == "email" else marker
                 _PLACES[place](event["data"], written)
                 planted[marker] = Planting(marker, place, written, event["id"], event["type"])
                 left -= 1

@@ -42,7 +42,7 @@ def instant(at_us: int) -> str:
 
 
 class Day:
-    """What all journeys of a day share. Hot: `publish` runs once per event (see `__init__` for the figure)."""
+    """What all journeys of a day share. Hot: the whole generator takes 5 to 6 µs per event, a third of it in `say` and `publish`."""
 
     __slots__ = ("_conversations", "_last_us", "_made", "_second", "_stamp", "clock", "desks", "hour_us", "mark", "out", "people", "rng", "tenant")
 

@@ -107,9 +107,9 @@ def _insist(day: Day, person: Person, first: Thread) -> Process:
         if outcome != "answered":
             return
     elif channel == "email":
-        yield from mail(day, person, second, chase=True)
+        yield from mail(day, person, second, tried=first.channel)
     else:
-        yield from message_thread(day, person, second)
+        yield from message_thread(day, person, second, tried=first.channel)
     second.case_id = case
     second.say("case.resolved", INSIDE, SYSTEM)
 

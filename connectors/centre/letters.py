@@ -22,10 +22,13 @@ def take_up(thread: Thread, desk: Desk, rank: int) -> Generator[int | Ticket, No
     return ticket.agent
 
 
-def mail(day: Day, person: Person, thread: Thread, *, chase: bool = False) -> Process:
-    """Write one mail: automatic reply, queue, human reply, perhaps more of it, resolved; or nothing, where the desk never gets there."""
+def mail(day: Day, person: Person, thread: Thread, *, tried: str | None = None) -> Process:
+    """Write one mail: automatic reply, queue, human reply, perhaps more of it, resolved; or nothing, where the desk never gets there.
+
+    `tried` is the channel that the person tried before, in vain.
+    """
     book = person.book
-    opening = book.chase if chase else book.ask[person.topic]
+    opening = book.ask[person.topic] if tried is None else book.chase[tried]
     text = f"{day.words(person, book.greeting)}\n\n{day.words(person, opening)}\n\n{person.name}"
     thread.begin("message.received", {"subject": day.words(person, (book.subject[person.topic],))}, text)
     thread.say("conversation.opened", INSIDE, SYSTEM)
@@ -37,7 +40,7 @@ def mail(day: Day, person: Person, thread: Thread, *, chase: bool = False) -> Pr
     thread.say("conversation.tagged", INSIDE, SYSTEM, {"tag": person.topic})
     desk = day.desk_for("mail", person)
     agent = yield from take_up(thread, desk, NORMAL if person.plan == "gold" else LATER)
-    if person.withdrawn and not chase:
+    if person.withdrawn and tried is None:
         yield day.pause(10, 40)
         thread.say("message.no_reply_needed", INSIDE, agent.actor)
         thread.say("conversation.resolved", INSIDE, agent.actor)
@@ -110,13 +113,13 @@ def _wind_up(thread: Thread, desk: Desk) -> Process:
     thread.say("conversation.closed", INSIDE, SYSTEM)
 
 
-def message_thread(day: Day, person: Person, thread: Thread) -> Process:
+def message_thread(day: Day, person: Person, thread: Thread, *, tried: str | None = None) -> Process:
     """Write short messages to and fro with minutes between them; each answer is taken up anew by whoever is free."""
     book, desk = person.book, day.desk_for("chat", person)
     thread.begin("message.received", None, day.words(person, book.greeting))
     thread.say("conversation.opened", INSIDE, SYSTEM)
     yield day.pause(2, 15)
-    thread.hear(book.ask[person.topic])
+    thread.hear(book.ask[person.topic] if tried is None else book.chase[tried])
     if not desk.staffed or day.chance(0.3):
         thread.machine(SYSTEM, "auto", book.auto_reply)
     for turn in range(1 + int(day.rng.random() * 3)):

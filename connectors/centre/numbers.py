@@ -1,7 +1,7 @@
 """Telephone numbers that ring nowhere. Knows the ranges that regulators set aside for fiction; must not make up any other.
 
 * Germany: the Bundesnetzagentur's numbers for film and television (Berlin, Hamburg, Cologne, Frankfurt, Munich), last three digits free.
-* United Kingdom: Ofcom's numbers for drama (`496 0xxx` and its kin), last three digits free.
+* United Kingdom: Ofcom's numbers for drama (`496 0xxx` and its kin), last three digits free; without those that `phonenumbers` takes for invalid.
 * North America: `555-01xx` in any area code.
 * China has no such range. A subscriber's number there never begins with 0, which is the trunk prefix: so `+86 10 0xxx xxxx`
   looks like a Beijing number, is parsed by libraries and cannot be assigned. People get `00xx xxxx`, planted markers `01xx xxxx`.
@@ -13,8 +13,8 @@ __all__ = ["Numbers", "canary", "is_reserved"]
 
 _GERMANY = ("3023125", "4066969", "2214710", "6990009", "8999998")
 _BRITAIN = (
-    "1134960", "1144960", "1154960", "1164960", "1174960", "1184960", "1214960", "1314960", "1414960", "1514960", "1614960",
-    "1914980", "2079460", "2896496", "2920180", "1632960",
+    "1134960", "1144960", "1164960", "1174960", "1184960", "1214960", "1314960", "1414960", "1514960", "1614960",
+    "1914980", "2079460", "2896496", "2920180",
 )  # fmt: skip
 _AREAS = (
     "201 202 203 205 206 207 208 209 210 212 213 214 215 216 217 218 219 224 225 228 229 231 234 239 240 248 251 252 253 254 256 260 262 267 "
@@ -58,7 +58,7 @@ class Numbers:
         self._western_taken = self._china_taken = 0
 
     def western(self) -> str | None:
-        """Return a German, British or American number in E.164. There are about 38,000."""
+        """Return a German, British or American number in E.164. There are about 36,000."""
         turn, block = divmod(self._western_taken, len(self._hundreds))
         if turn > 99:  # noqa: PLR2004 - two digits
             return None

@@ -9,7 +9,7 @@ TOPICS = ("parcel", "damaged", "wrong_item", "refund", "invoice", "password", "r
 
 
 class Phrasebook(NamedTuple):
-    """One language's templates. `ask`, `answer`, `subject` and `search` by topic; all others fit every topic."""
+    """One language's templates. `ask`, `answer`, `subject` and `search` by topic, `chase` by the channel tried before; all others fit every topic."""
 
     ask: dict[str, tuple[str, ...]]
     answer: dict[str, tuple[str, ...]]
@@ -27,7 +27,7 @@ class Phrasebook(NamedTuple):
     bot_welcome: tuple[str, ...]
     bot_answer: tuple[str, ...]
     want_human: tuple[str, ...]
-    chase: tuple[str, ...]
+    chase: dict[str, tuple[str, ...]]
     note: tuple[str, ...]
     public_post: tuple[str, ...]
     brand_reply: tuple[str, ...]
@@ -216,7 +216,7 @@ ENGLISH = Phrasebook(
         "Thank you. All solved.",
     ),
     welcome=(
-        "Hello, this is {agent}. I have read what you wrote to our assistant, give me a moment.",
+        "Hello, this is {agent}. I have read what you wrote, give me a moment.",
         "Hi {name}, {agent} here. Let me look at your order.",
         "Good to have you here. May I have your order number, please?",
     ),
@@ -232,18 +232,27 @@ ENGLISH = Phrasebook(
     ),
     bot_welcome=("Hi, I am the assistant. What can I help you with?", "Hello! Tell me in a few words what it is about."),
     bot_answer=(
-        "Your order {order} is on its way. It should arrive within {days} days.",
+        "I have found order {order}. Is it about that one?",
         "You find the return label under 'My orders'. Does that help?",
         "I have found an article on this. Shall I open it?",
         "I am not sure that I understand. Is it about an order or about your account?",
     ),
     want_human=("I want to talk to a person, please.", "That does not help. Can I have an agent?", "agent", "No. A human being please!"),
-    chase=(
-        "I wrote this morning about {order} and nobody has answered.",
-        "I tried to call, but gave up in the queue. It is about order {order}.",
-        "Second attempt: I still have no answer about the {product}.",
-        "I have been waiting in your chat for ages. Please write to me instead.",
-    ),
+    chase={
+        "email": (
+            "I wrote hours ago about {order} and nobody has answered.",
+            "Second attempt: I still have no answer about the {product}.",
+        ),
+        "phone": (
+            "I tried to call, but gave up in the queue. It is about order {order}.",
+            "Nobody picks up your telephone, so I am writing. It is about the {product}.",
+        ),
+        "webchat": (
+            "I have been waiting in your chat for ages. Please write to me instead, it is about {order}.",
+            "Your chat left me waiting, so here is my question again: what happens with the {product}?",
+        ),
+        "bot": ("Your assistant did not understand me. It is about order {order}.",),
+    },
     note=(
         "Customer has called about the same order before, see history.",
         "Carrier confirms: parcel found, new delivery booked.",

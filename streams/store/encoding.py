@@ -7,13 +7,14 @@ Measured for timeline rows of 20 columns in batches of 30: `touchline bench stor
 
 import struct
 from collections.abc import Callable
+from functools import partial
 
 from projections.tables import Table
-from streams.store.cells import BAD_VALUE, SERIALISERS, Serialise, bad_value, key_bytes, routing_key
-from streams.store.port import RowWrite
+from streams.store.cells import BAD_VALUE, KEY_BYTES_MAX, SERIALISERS, Serialise, bad_value, key_bytes, routing_key
+from streams.store.port import CellValue, RowWrite
 from streams.store.shape import check_key, unknown_column
 
-__all__ = ["NOT_SET", "NULL", "TableEncoder", "batch_body"]
+__all__ = ["FRAMED", "NOT_SET", "NULL", "TableEncoder", "batch_body", "statement_head"]
 
 NULL = b"\xff\xff\xff\xff"
 """A `[value]` of length -1: the cell is deleted."""
@@ -27,27 +28,51 @@ _HEAD = struct.Struct(">BH")
 _TAIL = struct.Struct(">Hi").pack(_LOCAL_QUORUM, 0)
 _STATEMENT = struct.Struct(">BH")
 _COUNT = struct.Struct(">H")
-_pack_length = struct.Struct(">i").pack
-_pack_timestamp = struct.Struct(">iq").pack
-_pack_ttl = struct.Struct(">ii").pack
 _KIND_PREPARED = 1
+_pack_length = struct.Struct(">i").pack
+_frame_bigint = partial(struct.Struct(">iq").pack, 8)
+_frame_int = partial(struct.Struct(">ii").pack, 4)
+_LENGTHS = [_pack_length(length) for length in range(256)]
+
+
+def _frame_text(value: str) -> bytes:
+    part = value.encode()
+    length = len(part)
+    return (_LENGTHS[length] if length < 256 else _pack_length(length)) + part  # noqa: PLR2004 - the size of the list
+
+
+def _frame_boolean(value: bool) -> bytes:  # noqa: FBT001 - a value, not a flag
+    if value is True:
+        return b"\x00\x00\x00\x01\x01"
+    if value is False:
+        return b"\x00\x00\x00\x01\x00"
+    raise TypeError
+
+
+def _frame_by(serialise: Serialise, value: CellValue) -> bytes:
+    part = serialise(value)
+    return _pack_length(len(part)) + part
+
+
+FRAMED: dict[str, Serialise] = {kind: partial(_frame_by, serialise) for kind, serialise in SERIALISERS.items()} | {
+    "text": _frame_text,
+    "int": _frame_int,
+    "bigint": _frame_bigint,
+    "double": partial(struct.Struct(">id").pack, 8),
+    "boolean": _frame_boolean,
+}
+"""Serialisers by column type whose result has its length in front: a `[value]` of the protocol."""
 
 
 class _Shape:
-    """One prepared statement: its CQL, and the bytes that stand before its values once the server has given it an id."""
+    """One prepared statement: its CQL, how many values it takes, and what stands before them once the server has given it an id."""
 
-    __slots__ = ("cql", "empty", "head", "values")
+    __slots__ = ("cql", "head", "values")
 
     def __init__(self, cql: str, values: int) -> None:
         self.cql = cql
         self.values = values
         self.head = b""
-        self.empty: list[bytes] = []
-
-    def prepared(self, query_id: bytes) -> None:
-        """Take the id of the prepared statement."""
-        self.head = _STATEMENT.pack(_KIND_PREPARED, len(query_id)) + query_id + _COUNT.pack(self.values)
-        self.empty = [self.head, *[NOT_SET] * self.values]
 
 
 class TableEncoder:
@@ -65,8 +90,11 @@ class TableEncoder:
         self._static = _insert(name, [*partition, *static])
         self._delete = _delete(name, key)
         self._delete_partition = _delete(name, partition)
-        self._columns = _places(table, others, len(key))
-        self._statics = _places(table, static, len(partition))
+        self._clustering = [FRAMED[table.columns[c.column]] for c in table.clustering]
+        self._columns = _places(table, others, len(table.clustering))
+        self._statics = _places(table, static, 0)
+        self._last: tuple[str | int, ...] = ()
+        self._last_route = self._last_framed = b""
 
     def prepare(self, prepare: Callable[[str], bytes]) -> None:
         """Prepare the statements of the table by `prepare` (CQL to query id), each once."""
@@ -76,42 +104,65 @@ class TableEncoder:
         if self.table.static:
             shapes.append(self._static)
         for shape in shapes:
-            shape.prepared(prepare(shape.cql))
+            shape.head = statement_head(prepare(shape.cql), shape.values)
 
     def encode(self, row: RowWrite) -> tuple[bytes, bytes]:
-        """Return the partition's routing key and the row as an element of a BATCH. Hot path; raises `Poison` and `Misconfigured`."""
-        table, columns = self.table, row.columns
-        key = row.key
-        check_key(table, row)
-        packed = key_bytes(table, key)
-        length = self._partition
-        route = routing_key(packed[:length])
-        whole = len(key) == self._whole
+        """Return the partition's routing key and the row as an element of a BATCH. Raises `Poison` and `Misconfigured`.
+
+        Hot path, 5 µs for a row of 20 columns: rows of one partition mostly come one after another, so its key is kept.
+        """
+        key, columns, length = row.key, row.columns, self._partition
+        partition = key[:length]
+        if partition != self._last:
+            self._remember(row)
         if columns is None:
-            shape = self._delete if whole else self._delete_partition
-            values = [_pack_length(len(part)) + part for part in packed]
-            return route, b"".join([shape.head, _pack_timestamp(8, row.ts_us), *values])
-        shape, places = (self._insert, self._columns) if whole else (self._static, self._statics)
-        parts = shape.empty.copy()
-        for at, part in enumerate(packed, 1):
-            parts[at] = _pack_length(len(part)) + part
-        column = ""
+            return self._last_route, self._encode_delete(row)
+        shape, places = self._insert, self._columns
+        if len(key) != self._whole:
+            check_key(self.table, row)
+            shape, places = self._static, self._statics
+        parts = [NOT_SET] * (shape.values - length + 2)
+        parts[0] = shape.head
+        parts[1] = self._last_framed
+        column, at = "", 2
         try:
+            for framed in self._clustering if shape is self._insert else ():
+                parts[at] = framed(key[at + length - 2])
+                at += 1
             for column, value in columns.items():
-                at, serialise = places[column]
-                if value is None:
-                    parts[at] = NULL
-                else:
-                    part = serialise(value)
-                    parts[at] = _pack_length(len(part)) + part
+                at, framed = places[column]
+                parts[at] = NULL if value is None else framed(value)
         except BAD_VALUE:
-            raise bad_value(table, column) from None
+            raise bad_value(self.table, column or self.table.primary_key[at + length - 2]) from None
         except KeyError:
-            raise unknown_column(table, column) from None
-        parts[-2] = _pack_timestamp(8, row.ts_us)
+            raise unknown_column(self.table, column) from None
+        parts[-2] = _frame_bigint(row.ts_us)
         if row.ttl_s is not None:
-            parts[-1] = _pack_ttl(4, row.ttl_s)
-        return route, b"".join(parts)
+            parts[-1] = _frame_int(row.ttl_s)
+        body = b"".join(parts)
+        if len(body) > KEY_BYTES_MAX:  # only then can the clustering key be too large
+            key_bytes(self.table, key)
+        return self._last_route, body
+
+    def _remember(self, row: RowWrite) -> None:
+        """Serialise a partition's key, once for all of its rows that follow."""
+        check_key(self.table, row)
+        self._last = ()
+        packed = key_bytes(self.table, row.key[: self._partition])
+        self._last_route = routing_key(packed)
+        self._last_framed = b"".join([_pack_length(len(part)) + part for part in packed])
+        self._last = row.key[: self._partition]
+
+    def _encode_delete(self, row: RowWrite) -> bytes:
+        check_key(self.table, row)
+        shape = self._delete if len(row.key) == self._whole else self._delete_partition
+        values = [_pack_length(len(part)) + part for part in key_bytes(self.table, row.key)]
+        return b"".join([shape.head, _frame_bigint(row.ts_us), *values])
+
+
+def statement_head(query_id: bytes, values: int) -> bytes:
+    """Return what stands before the values of a prepared statement in a BATCH."""
+    return _STATEMENT.pack(_KIND_PREPARED, len(query_id)) + query_id + _COUNT.pack(values)
 
 
 def batch_body(rows: list[bytes]) -> bytes:
@@ -131,4 +182,5 @@ def _delete(name: str, key: tuple[str, ...]) -> _Shape:
 
 
 def _places(table: Table, columns: list[str], before: int) -> dict[str, tuple[int, Serialise]]:
-    return {column: (at, SERIALISERS[table.columns[column]]) for at, column in enumerate(columns, before + 1)}
+    """Return where each column's value stands in `parts`: behind head, partition key and `before` clustering columns."""
+    return {column: (at, FRAMED[table.columns[column]]) for at, column in enumerate(columns, before + 2)}

@@ -149,7 +149,10 @@ def survives(raw: bytes) -> Any:
     return CODEC.decode(raw)
 
 
-@given(st.binary(max_size=400) | st.builds(lambda at, rest: b"\x00" + at.to_bytes(4, "big") + rest, st.integers(0, len(CURRENT) + 3), st.binary(max_size=400)))
+@given(
+    st.binary(max_size=400)
+    | st.builds(lambda at, rest: b"\x00" + at.to_bytes(4, "big") + rest, st.integers(0, len(CURRENT) + 3), st.binary(max_size=400))
+)
 def test_arbitrary_bytes_never_raise(raw: bytes) -> None:
     survives(raw)
 

@@ -65,7 +65,9 @@ class Growing:
             type_, default = ["null", self.record(draw)], None
         elif kind == "records":
             type_, default = {"type": "array", "items": self.record(draw)}, []
-        needs = with_default or kind.startswith("nullable")
+        if with_default and type_ == "bytes":
+            type_, default = ["null", "bytes"], None
+        needs = with_default or isinstance(type_, list)
         return noted({"name": name, "type": type_, **({"default": default} if needs else {})})
 
     def enum(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def us(year: int, month: int = 6, day: int = 1) -> int:
 NOW = us(2026)
 
 
-class Clock:
+class _Clock:
     """A monotonic clock that stands until it is moved."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Clock:
         return self.now_s
 
 
-class Counting(MemoryKeyStore):
+class _Counting(MemoryKeyStore):
     """The store in memory, which also counts what was asked of it and can be slow or fail."""
 
     def __init__(self) -> None:
@@ -68,8 +68,8 @@ def run(work: Awaitable[T]) -> T:
     return asyncio.run(main())
 
 
-def ring_over(store: MemoryKeyStore, clock: Clock | None = None, *, kek_id: str = "k", entries_max: int = 50_000) -> Keyring:
-    return Keyring(store, LocalWrapper(kek_id, {kek_id: KEK}), CODEC, monotonic=clock or Clock(), entries_max=entries_max)
+def ring_over(store: MemoryKeyStore, clock: _Clock | None = None, *, kek_id: str = "k", entries_max: int = 50_000) -> Keyring:
+    return Keyring(store, LocalWrapper(kek_id, {kek_id: KEK}), CODEC, monotonic=clock or _Clock(), entries_max=entries_max)
 
 
 def prepare(ring: Keyring, hash_: bytes = HASH, at_us: int = NOW, now_us: int = NOW) -> None:
@@ -105,7 +105,7 @@ def test_what_one_process_sealed_another_opens() -> None:
 
 
 def test_a_key_is_made_once_and_then_used_again() -> None:
-    store = Counting()
+    store = _Counting()
     ring = ring_over(store)
     assert {sealed(ring, event_id=f"m-{n}").sealed_key for n in range(5)} == {sealed(ring_over(store)).sealed_key}
     assert len(store) == 1
@@ -144,7 +144,7 @@ def test_each_calendar_year_gets_a_new_key_and_the_old_one_still_opens() -> None
 
 
 def test_two_racers_make_two_good_keys_and_agree_on_one_from_the_next_look_on() -> None:
-    store = Counting()
+    store = _Counting()
     first, second = ring_over(store), ring_over(store)
 
     async def race() -> None:
@@ -160,7 +160,7 @@ def test_two_racers_make_two_good_keys_and_agree_on_one_from_the_next_look_on() 
 
 
 def test_nothing_is_sealed_under_a_key_that_the_store_did_not_take() -> None:
-    store = Counting()
+    store = _Counting()
     store.fails = True
     ring = ring_over(store)
     with pytest.raises(Retryable, match="away"):
@@ -173,7 +173,7 @@ def test_nothing_is_sealed_under_a_key_that_the_store_did_not_take() -> None:
 
 
 def test_keys_are_read_again_within_a_minute_so_that_an_erasure_reaches_everybody() -> None:
-    store, clock = Counting(), Clock()
+    store, clock = _Counting(), _Clock()
     ring = ring_over(store, clock)
     item = sealed(ring)
     erase(store, NOW)
@@ -192,7 +192,7 @@ def test_keys_are_read_again_within_a_minute_so_that_an_erasure_reaches_everybod
 
 
 def test_what_prepare_leaves_can_be_used_for_a_quarter_of_a_minute_at_least() -> None:
-    store, clock = Counting(), Clock()
+    store, clock = _Counting(), _Clock()
     ring = ring_over(store, clock)
     prepare(ring)
     for _ in range(100):
@@ -205,15 +205,15 @@ def test_what_prepare_leaves_can_be_used_for_a_quarter_of_a_minute_at_least() ->
 
 
 def test_the_minute_counts_from_the_beginning_of_the_reading() -> None:
-    store, clock = Counting(), Clock()
+    store, clock = _Counting(), _Clock()
 
-    class Slow(Counting):
+    class _Slow(_Counting):
         async def read_many(self, keys: Collection[KeyPartition]) -> dict[KeyPartition, list[WrappedKey]]:
             found = await store.read_many(keys)
             clock.now_s += 50
             return found
 
-    ring = ring_over(Slow(), clock)
+    ring = ring_over(_Slow(), clock)
     prepare(ring)
     clock.now_s += 11
     with pytest.raises(Retryable):
@@ -321,7 +321,7 @@ def test_a_process_with_another_key_file_cannot_write_and_reads_nothing() -> Non
 
 
 def test_the_number_of_cached_handles_is_bounded_and_the_least_used_leaves_first() -> None:
-    store = Counting()
+    store = _Counting()
     ring = ring_over(store, entries_max=3)
     hashes = [bytes([n]) * 32 for n in range(5)]
     for hash_ in (*hashes[:3], hashes[0], hashes[3]):
@@ -333,7 +333,7 @@ def test_the_number_of_cached_handles_is_bounded_and_the_least_used_leaves_first
 
 
 def test_a_batch_larger_than_the_cache_can_still_be_sealed() -> None:
-    store = Counting()
+    store = _Counting()
     ring = ring_over(store, entries_max=10)
     hashes = [n.to_bytes(32, "big") for n in range(1000)]
     run(ring.prepare("acme", dict.fromkeys(((h, "contact") for h in hashes), NOW), NOW))
@@ -345,7 +345,7 @@ def test_a_batch_larger_than_the_cache_can_still_be_sealed() -> None:
 
 
 def test_old_keys_leave_memory_when_others_are_prepared() -> None:
-    clock = Clock()
+    clock = _Clock()
     ring = ring_over(MemoryKeyStore(), clock)
     prepare(ring)
     clock.now_s += 61

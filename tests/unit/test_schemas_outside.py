@@ -110,7 +110,7 @@ def unreachable(request: httpx2.Request) -> httpx2.Response:
     [
         ("http://user:secret@registry:8080", unreachable, Retryable),
         ("http://registry", lambda _: httpx2.Response(200, text="<html>"), Misconfigured),
-        ("http://[", unreachable, Misconfigured),
+        ("http://registry:port", unreachable, Misconfigured),
     ],
 )
 def test_a_registry_that_is_none_is_told_without_its_password(url: str, answer: Callable[[Any], Any], error: type[TouchlineError]) -> None:

@@ -8,7 +8,7 @@ __all__ = ["MemoryKeyStore"]
 
 
 class MemoryKeyStore:
-    """A `DataKeyStore`. Inserting a row with the same key id overwrites it, as a plain insert in Cassandra does."""
+    """A `DataKeyStore`. A row with the same key id is overwritten, unless it is destroyed: that is final."""
 
     __slots__ = ("_rows",)
 
@@ -25,8 +25,10 @@ class MemoryKeyStore:
         return {key: await self.read(*key) for key in keys if key in self._rows}
 
     async def insert(self, row: WrappedKey) -> None:
-        """Insert one row."""
-        self._rows.setdefault(row.partition, {})[row.key_id] = row
+        """Insert one row; see the class."""
+        rows = self._rows.setdefault(row.partition, {})
+        if row.state == "destroyed" or row.key_id not in rows or rows[row.key_id].state == "active":
+            rows[row.key_id] = row
 
     async def insert_many(self, rows: Sequence[WrappedKey]) -> None:
         """Insert many rows."""
