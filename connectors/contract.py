@@ -20,6 +20,10 @@ class RawHandle(NamedTuple):
     value: str
     verified: bool = False
 
+    def __repr__(self) -> str:
+        """Leave the value out: it is personal."""
+        return f"RawHandle({self.kind!r}, ..., verified={self.verified})"
+
 
 class Actor(msgspec.Struct, frozen=True):
     """Who did it, as of then."""
@@ -61,6 +65,10 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     attributes: dict[str, str] = {}
     unknown: dict[str, str] = {}
     original_ids: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        """Say which event it is and nothing personal."""
+        return f"Draft({self.type!r}, source={self.source!r}, tenant={self.tenant!r})"
 
 
 class Rejected(msgspec.Struct, frozen=True):

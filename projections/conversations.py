@@ -47,6 +47,7 @@ def fold(book: dict[str, Conversation], event: Event, order: Order, newest_us: i
     columns: dict[str, Value] = {}
     left: str | None = None
     it = book.pop(conversation_id, None)
+    begun = it is None
     if it is None:
         it = Conversation(home, inbound, order, order[0], order[0])
         columns = {"customer_id": customer_id, "opened_at": order[0], "last_at": order[0]}
@@ -65,7 +66,8 @@ def fold(book: dict[str, Conversation], event: Event, order: Order, newest_us: i
         columns = row_columns(it, customer_id)
     if columns:
         rows.append(Upsert("conversation", (header.tenant, conversation_id, it.home or customer_id), columns))
-    return (listed or it.status in UNSETTLED) and (inside or bool(columns))
+    # a new one always writes the facet: else an empty facet would tell that the conversation was once seen open
+    return begun or ((listed or it.status in UNSETTLED) and (inside or bool(columns)))
 
 
 def facet(book: dict[str, Conversation], customer_id: str) -> CustomerOpenConversations:

@@ -113,11 +113,11 @@ class Customer:
         if state.canonical_order is not None and order <= state.canonical_order:
             return False
         state.canonical_order = order
+        changed.append("open_conversations")  # also where nothing moves: a link that comes after its unlink leaves the same rows
         canonical_id = event.to if isinstance(event, events.IdentityLinked) else None
         if canonical_id != state.canonical_id:
             state.canonical_id = canonical_id
             rows.append(Upsert("customer", (header.tenant, header.customer_id), {"canonical_id": canonical_id}))
-            changed.append("open_conversations")
         return True
 
 

@@ -87,7 +87,7 @@ class Codec:
 
     def body(self, head: Head) -> Event | Undecodable:
         """Decode what lies behind the header, reusing it; never raises for bad input."""
-        return cast("Event | Undecodable", _read(self._plans[head.schema_id], head.raw, head.body_at, head.header))
+        return cast("Event | Undecodable", _read(self._plan_at(head), head.raw, head.body_at, head.header))
 
     def decode(self, raw: bytes) -> Event | Record | Undecodable:
         """Decode a whole framed record, with or without a header; never raises for bad input."""
@@ -104,7 +104,7 @@ class Codec:
 
         A header field that the record's own schema version does not have is not written. Raises `Refused` as `encode` does.
         """
-        plan = self._plans[head.schema_id]
+        plan = self._plan_at(head)
         return _written(plan, plan.header.write, header, plan.frame, head.raw[head.body_at :])  # type: ignore[union-attr] # as in `head`
 
     def _plan_of(self, raw: bytes) -> Plan | Undecodable:
@@ -122,6 +122,9 @@ class Codec:
         if entry.name not in self._classes:
             return Undecodable("unknown_type", f"schema id {schema_id}: there is no class for {entry.name}")
         return self._planned(entry)
+
+    def _plan_at(self, head: Head) -> Plan:
+        return self._plans.get(head.schema_id) or self._planned(self._entries[head.schema_id])  # the head may be another codec's
 
     def _planned(self, entry: Committed) -> Plan:
         if entry.id not in self._plans:

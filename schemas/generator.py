@@ -120,11 +120,12 @@ def _record(schema: Json, known: dict[str, Json]) -> str:
 
 
 def _field(field: Json, known: dict[str, Json]) -> str:
-    name = python_name(field["name"])
-    default = _default(field, known)
+    name, default = python_name(field["name"]), _default(field, known)
+    given = [] if default is None else [f"default_factory={default}" if default == "dict" else f"default={default}"]
     if name != field["name"]:
-        default = f"default={default}, " if default is not None else ""
-        default = f'msgspec.field({default}name="{field["name"]}")'
+        given.append(f'name="{field["name"]}"')
+    if default == "dict" or name != field["name"]:
+        default = f"msgspec.field({', '.join(given)})"
     return f"    {name}: {_annotation(field['type'], known)}" + (f" = {default}" if default is not None else "") + "\n"
 
 
@@ -153,7 +154,7 @@ def _default(field: Json, known: dict[str, Json]) -> str | None:
     if kind == "array":
         return "()"
     if kind == "map":
-        return "msgspec.field(default_factory=dict)"
+        return "dict"
     return repr(float(value)) if kind in {"float", "double"} else repr(value)
 
 

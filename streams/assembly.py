@@ -52,7 +52,7 @@ def assembler(groups: Sequence[str]) -> Callable[[Settings], Awaitable[tuple[lis
         patience = Patience("assembly")
         runners: list[Runner] = []
         projecting = [GROUPS[name] for name in groups if name != RESOLVER]
-        store = await patience.run(lambda: CassandraStore.connect(settings)) if projecting else None
+        store: CassandraStore | None = await patience.run(lambda: CassandraStore.connect(settings)) if projecting else None
         registered = registry.output_ids(settings.registry_url) if settings.registry_url and projecting else {}
         if RESOLVER in groups:
             runners.append(

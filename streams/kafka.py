@@ -214,7 +214,7 @@ class Subscription:
         if not low <= start <= high:
             raise Misconfigured(
                 f"the checkpoint of {partition.topic} partition {partition.partition} is {start}, but the log holds {low} to {high}.",
-                next_step="the log was cut or made anew: restore it, or empty the tables with `touchline down --wipe` on one machine and start again.",
+                next_step="the log was cut or made anew: restore it, or start over with empty tables (on one machine: `touchline down --wipe`).",
             )
 
     @staticmethod

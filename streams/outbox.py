@@ -16,8 +16,10 @@ SOURCE = "/touchline"
 
 
 class KafkaEffects:
-    """The effect port of a live worker. `topic` makes full topic names; `registry_ids` maps full record names to a
-    registry's schema ids (empty = our own ids)."""
+    """The effect port of a live worker.
+
+    `topic` makes full topic names; `registry_ids` maps full record names to a registry's schema ids (empty = our own ids).
+    """
 
     def __init__(self, producer: Producer, codec: Codec, topic: Callable[[str], str], registry_ids: Mapping[str, int] | None = None) -> None:
         self._producer = producer

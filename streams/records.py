@@ -17,8 +17,11 @@ class RawRecord(NamedTuple):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Consecutive records of one partition. `epoch` tells the assignment under which it was read: a batch of an older
-    one is dropped by the runner, since the partition has been given away meanwhile."""
+    """Consecutive records of one partition.
+
+    `epoch` tells the assignment under which it was read: a batch of an older one is dropped, since the partition has been
+    given away meanwhile.
+    """
 
     partition: int
     records: list[RawRecord]

@@ -60,9 +60,7 @@ class RowMerger:
             found.columns = change.columns if found.columns is None else {**found.columns, **change.columns}
             found.upsert_ts_us = ts_us + 1
 
-    def writes(
-        self, suffix: str, subject: Subject, own_tables: frozenset[str], codec: Codec
-    ) -> tuple[list[RowWrite], list[RowWrite]]:
+    def writes(self, suffix: str, subject: Subject, own_tables: frozenset[str], codec: Codec) -> tuple[list[RowWrite], list[RowWrite]]:
         """Return (fan-out rows, rows in the subject's own partition).
 
         `suffix` (`_v1`) makes logical names physical; `own_tables` are those whose partition key is (tenant, subject).

@@ -59,8 +59,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's own signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, which wins over the local stack's file."""
         return (init_settings, env_settings, _LocalStack(settings_cls))
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
 class _LocalStack(PydanticBaseSettingsSource):
     """Addresses from `.touchline/stack.json` (keys `settings` -> setting name -> value), if the file is there."""
 
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ANN401 - pydantic's own signature
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ANN401, ARG002 - pydantic's own signature
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -93,5 +93,6 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting b
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        wrong = "; ".join(f"TOUCHLINE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_input=False, include_url=False))
+        details = error.errors(include_input=False, include_url=False)
+        wrong = "; ".join(f"TOUCHLINE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in details)
         raise Misconfigured(f"{error.error_count()} setting(s) are wrong: {wrong}.", next_step="correct them and start again.") from None

@@ -41,6 +41,7 @@ role_manager: CassandraRoleManager
 storage_compatibility_mode: NONE
 default_secondary_index: sai
 batch_size_warn_threshold: 64KiB
+unlogged_batch_across_partitions_warn_threshold: 1000
 batch_size_fail_threshold: 640KiB
 concurrent_reads: 8
 concurrent_writes: 16

@@ -1,8 +1,8 @@
-"""Rows as the bytes of CQL's binary protocol (version 5), assembled directly: what the driver's `bind` would make, for a third of the time.
+"""Rows as the bytes of CQL's binary protocol, version 5, assembled directly: what the driver's `bind` makes, for 40 % of its time.
 
 One prepared INSERT per table serves every row: a column that a row does not name is sent as "not set", which leaves its cell alone.
 Static-only rows and deletes have statements of their own. Specification: native_protocol_v5.spec, 4.1.7 BATCH and 3 `[value]`.
-Measured for timeline rows of 20 columns in batches of 30: `touchline bench store`; figures in docs of this module's test.
+Measured for timeline rows of 20 columns in batches of 30: 5 µs a row instead of 14 (tests/integration/test_store_bytes.py compares both).
 """
 
 import struct
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from projections.tables import Table
-from streams.store.cells import BAD_VALUE, KEY_BYTES_MAX, SERIALISERS, Serialise, bad_value, key_bytes, routing_key
+from streams.store.cells import BAD_VALUE, KEY_BYTES_MAX, LENGTHS, SERIALISERS, Serialise, bad_value, key_bytes, routing_key
 from streams.store.port import CellValue, RowWrite
 from streams.store.shape import check_key, unknown_column
 
@@ -32,13 +32,12 @@ _KIND_PREPARED = 1
 _pack_length = struct.Struct(">i").pack
 _frame_bigint = partial(struct.Struct(">iq").pack, 8)
 _frame_int = partial(struct.Struct(">ii").pack, 4)
-_LENGTHS = [_pack_length(length) for length in range(256)]
 
 
 def _frame_text(value: str) -> bytes:
     part = value.encode()
     length = len(part)
-    return (_LENGTHS[length] if length < 256 else _pack_length(length)) + part  # noqa: PLR2004 - the size of the list
+    return (LENGTHS[length] if length < 256 else _pack_length(length)) + part  # noqa: PLR2004 - the size of the list
 
 
 def _frame_boolean(value: bool) -> bytes:  # noqa: FBT001 - a value, not a flag

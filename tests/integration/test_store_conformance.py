@@ -21,7 +21,7 @@ KEYSPACE = "laws_of_stores"
 
 @pytest.fixture(scope="module")
 def cassandra(stack: Any) -> Iterator[CassandraStore]:
-    """A keyspace with the tables of the laws."""
+    """Yield a store of a keyspace with the tables of the laws."""
     chosen = stack.settings_with(keyspace=KEYSPACE)
     store = asyncio.run(CassandraStore.connect(chosen, TABLES))
     migrate(store.driver, chosen, [], TABLES, {})
@@ -31,7 +31,7 @@ def cassandra(stack: Any) -> Iterator[CassandraStore]:
 
 @pytest.fixture
 def bench(cassandra: CassandraStore) -> Bench:
-    """Cassandra, where time passes by itself."""
+    """Return a store in Cassandra, where time passes by itself."""
     return Bench(cassandra, time.sleep)
 
 

@@ -54,7 +54,7 @@ def values(schema: Any, known: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 @functools.cache
 def parsed(name: str) -> Any:
-    """The current schema of a record as fastavro keeps it."""
+    """Return the current schema of a record as fastavro keeps it."""
     return fastavro.parse_schema(CURRENT[name].full())
 
 
@@ -74,7 +74,7 @@ def plain_values(name: str) -> st.SearchStrategy[Any]:
 
 @st.composite
 def records(draw: st.DrawFn, *, only_events: bool = False) -> tuple[Any, Any]:
-    """A record of any committed type: (the generated class's value, the plain value)."""
+    """Draw a record of any committed type: (the generated class's value, the plain value)."""
     names = [name for name, entry in CURRENT.items() if entry.header is not None or not only_events]
     name = draw(st.sampled_from(names))
     plain = draw(plain_values(name))
@@ -82,7 +82,7 @@ def records(draw: st.DrawFn, *, only_events: bool = False) -> tuple[Any, Any]:
 
 
 def example_of(name: str) -> Any:
-    """The smallest value of a type, made without hypothesis."""
+    """Make the smallest value of a type, without hypothesis."""
     header = events.Header(id="e-1", source="/s", tenant="acme", occurred_at_us=1_768_208_400_000_000, received_at_us=1_768_208_400_000_001)
     fields: dict[str, Any] = {}
     zero = {"string": "x", "bytes": b"x", "boolean": True, "int": 1, "long": 1, "double": 0.5}
@@ -210,6 +210,14 @@ def test_a_record_without_a_header_has_no_head() -> None:
     found = CODEC.head(CODEC.encode(events.Personal(text="hello")))
     assert isinstance(found, Undecodable)
     assert found.reason == "not_an_event"
+
+
+def test_a_head_can_be_given_to_another_codec() -> None:
+    record = example_of("touchline.message.Received")
+    head = CODEC.head(CODEC.encode(record))
+    assert isinstance(head, Head)
+    assert Codec().body(head) == record
+    assert Codec().rehead(head, head.header) == head.raw
 
 
 def test_a_type_without_a_class_says_so() -> None:

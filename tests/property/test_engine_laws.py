@@ -29,8 +29,8 @@ def log_of(found: Sequence[tuple[int, int, str, int]]) -> list[RawRecord]:
     kinds: dict[tuple[int, int], tuple[str, int]] = {}
     records = []
     for offset, (customer, number, kind, at_us) in enumerate(found):
-        kind, at_us = kinds.setdefault((customer, number), (kind, at_us))
-        records.append(record(offset, customer, f"{customer}-{number}", kind, at_us))
+        known = kinds.setdefault((customer, number), (kind, at_us))
+        records.append(record(offset, customer, f"{customer}-{number}", *known))
     return records
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from itertools import pairwise
 from typing import NamedTuple
 
 from hypothesis import given, settings
@@ -56,7 +57,7 @@ def in_calls(history: History, subject: str) -> list[list[RowWrite]]:
     """Return the writes of each call, for one subject."""
     rows = [RowWrite(r.table, ("acme", subject, *r.key[2:]), r.columns, r.ts_us, r.ttl_s) for r in history.rows]
     cuts = sorted({0, len(rows), *(cut for cut in history.calls if cut < len(rows))})
-    return [rows[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [rows[start:end] for start, end in pairwise(cuts)]
 
 
 def content(calls: list[list[RowWrite]]) -> list[dict[str, CellValue]]:

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 import keyword
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,12 @@ class Growing:
         self.header = copy.deepcopy(HEADER)
 
     def fresh(self, stem: str) -> str:
+        """Return a name that was never used."""
         self.count += 1
         return f"{stem}{self.count}"
 
     def field(self, draw: st.DrawFn, *, with_default: bool, depth: int = 0) -> dict[str, Any]:
+        """Draw a field of any type; a keyword as its name now and then."""
         kinds = ["primitive", "nullable", "enum", "array", "map", "nullable record", "records"]
         kind = draw(st.sampled_from(kinds[: 5 if depth else 7]))
         primitive = draw(st.sampled_from(sorted(PRIMITIVES)))
@@ -71,13 +74,16 @@ class Growing:
         return noted({"name": name, "type": type_, **({"default": default} if needs else {})})
 
     def enum(self) -> dict[str, Any]:
+        """Return a new enum."""
         return {"type": "enum", "name": f"touchline.trial.{self.fresh('E')}", "symbols": ["a", "b"], "default": "a", "doc": "An enum."}
 
     def record(self, draw: st.DrawFn) -> dict[str, Any]:
+        """Draw a new nested record."""
         fields = [self.field(draw, with_default=draw(st.booleans()), depth=1) for _ in range(draw(st.integers(1, 3)))]
         return {"type": "record", "name": f"touchline.trial.{self.fresh('R')}", "fields": fields, "doc": "A record."}
 
     def files(self) -> dict[Path, Any]:
+        """Return the .avsc files as they are now."""
         record = {"type": "record", "name": NAME, "doc": "An event.", "fields": [COMMON[0], *self.own, *COMMON[-3:]]}
         return copy.deepcopy({Path("header.avsc"): self.header, PATH: record})
 
@@ -189,7 +195,7 @@ def test_an_old_record_gets_a_new_header_without_a_look_at_its_body(history: lis
 @settings(max_examples=40, deadline=None)
 @given(histories())
 def test_ids_are_only_ever_appended(history: list[Version]) -> None:
-    for early, late in zip(history, history[1:], strict=False):
+    for early, late in itertools.pairwise(history):
         assert late.ids.entries[: len(early.ids.entries)] == early.ids.entries
         assert late.ids.extended(committed_form(list(late.files.values()))).entries == late.ids.entries
     assert [entry.id for entry in history[-1].ids.entries] == list(range(1, len(history[-1].ids.entries) + 1))

@@ -11,11 +11,13 @@ from schemas.codec import Codec
 from schemas.events import ConversationOpened, ConversationTagged, Handle, Header, MessageReceived, MessageSent
 from schemas.record import Event
 from streams.records import Batch, RawRecord
+from streams.store.catalogue import control_tables
 from streams.store.memory import MemoryStore
 from touchline.errors import Poison
 
 CQL = """
-CREATE TABLE entry_vN (tenant text, customer_id text, day text, event_id text, seen int, kind text, PRIMARY KEY ((tenant, customer_id, day), event_id));
+CREATE TABLE entry_vN (tenant text, customer_id text, day text, event_id text, seen int, kind text,
+    PRIMARY KEY ((tenant, customer_id, day), event_id));
 CREATE TABLE total_vN (tenant text, customer_id text, name text, n int, last text, PRIMARY KEY ((tenant, customer_id), name));
 CREATE TABLE mark_vN (tenant text, customer_id text, a text, b text, PRIMARY KEY ((tenant, customer_id)));
 """
@@ -75,11 +77,6 @@ GROUP = LedgerGroup("ledger", 1, (Ledger(),))
 
 def store() -> MemoryStore:
     """Return an empty store that has the ledger's tables and the control tables."""
-    control_tables = lambda: parse_tables("""
-CREATE TABLE projection_checkpoint (name text, version int, partition int, next_offset bigint, write_ts bigint, active boolean, event_time bigint, oldest_timer_bucket bigint, PRIMARY KEY ((name, version), partition));
-CREATE TABLE parked_customer (name text, version int, customer text, first_partition int, first_offset bigint, last_partition int, last_offset bigint, n bigint, reason text, traceback_digest text, failed_at text, PRIMARY KEY ((name, version), customer));
-CREATE TABLE parked_record (name text, version int, customer text, src_partition int, src_offset bigint, PRIMARY KEY ((name, version, customer), src_partition, src_offset));
-""", None)
     return MemoryStore([*GROUP.tables(), *control_tables()])
 
 

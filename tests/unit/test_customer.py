@@ -267,7 +267,9 @@ def test_a_snapshot_follows_each_change_and_carries_the_record_it_is_of():
 
 
 def test_an_event_that_changes_nothing_in_view_moves_only_as_of():
-    told = given(message_received(id="1", conversation_id="c-9", handles=(ANN,)), of=OF).when(make(events.OrderCreated, id="2", at="09:05", handles=(ANN,)))
+    told = given(message_received(id="1", conversation_id="c-9", handles=(ANN,)), of=OF).when(
+        make(events.OrderCreated, id="2", at="09:05", handles=(ANN,))
+    )
     told.then(effects=[], rows={"customer": [{"as_of": {"partition": "0", "offset": "1", "event_time_us": str(time_us("09:05"))}}]})
 
 
@@ -332,7 +334,8 @@ def test_a_typical_customers_state_is_small():
     for n in range(3):
         call = [contact_initiated, contact_queued, contact_connected, contact_completed]
         history += [
-            kind(id=f"{n}{i:035d}", at=f"{9 + n:02d}:0{i}", contact_id=f"{n:036d}", customer="c" * 36, handles=(PHONE,)) for i, kind in enumerate(call)
+            kind(id=f"{n}{i:035d}", at=f"{9 + n:02d}:0{i}", contact_id=f"{n:036d}", customer="c" * 36, handles=(PHONE,))
+            for i, kind in enumerate(call)
         ]
     world = fold(*history)
     (state,) = world.states.values()

@@ -83,6 +83,7 @@ def test_a_link_to_a_good_file_is_followed_as_secret_mounts_need_it(tmp_path: Pa
         ({**GOOD, "keks": {"k-1": "c2hvcnQ="}}, "`keks`.*32 bytes"),
         ({**GOOD, "keks": {"k-1": 7}}, "`keks`.*32 bytes"),
         ({**GOOD, "keks": {"k-1": "SECRET*SECRET"}}, "`keks`.*32 bytes"),
+        ({**GOOD, "keks": {"k-1": f"{A[:9]}*{A[9:]}"}}, "`keks`.*32 bytes"),
         ({**GOOD, "index_key": "SECR€T"}, "`index_key`.*32 bytes"),
         ({key: value for key, value in GOOD.items() if key != "index_key"}, "`index_key`.*32 bytes"),
         ({**GOOD, "index_key": A}, "two purposes"),

@@ -83,7 +83,12 @@ def test_a_timer_armed_past_its_due_waits_for_the_answer_that_comes_along():
 
 def test_a_row_that_no_cql_describes_fails():
     world = World([Customer()])
-    for change in (("nowhere", ("a",), {}), ("customer", ("a",), {}), ("customer", ("a", "b"), {"body": b""}), ("customer", ("a", "b", "c"), {"as_of": {}})):
+    for change in (
+        ("nowhere", ("a",), {}),
+        ("customer", ("a",), {}),
+        ("customer", ("a", "b"), {"body": b""}),
+        ("customer", ("a", "b", "c"), {"as_of": {}}),
+    ):
         with pytest.raises(AssertionError):
             world._write(*change)
 

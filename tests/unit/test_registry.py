@@ -55,7 +55,12 @@ def test_a_projection_runs_after_those_it_depends_on():
         (lambda: Group("g", 1, (Newer(),)), "newer"),
         (lambda: grouped(Group("g", 1, (Base(),)), Group("g", 1, (Needy(), Base()))), "group g"),
         (lambda: grouped(Group("g", 1, (Base(),)), Group("h", 1, (Needy(), Base()))), "projection base"),
-        (lambda: grouped(Group("g", 1, (Timeline(),)), Group("h", 1, (type("Other", (Timeline,), {"name": "o", "__module__": Timeline.__module__})(),))), "table timeline"),
+        (
+            lambda: grouped(
+                Group("g", 1, (Timeline(),)), Group("h", 1, (type("Other", (Timeline,), {"name": "o", "__module__": Timeline.__module__})(),))
+            ),
+            "table timeline",
+        ),
     ],
     ids=["unknown", "circle", "twice", "newer", "two groups", "two projections", "two owners"],
 )

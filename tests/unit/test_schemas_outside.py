@@ -64,6 +64,7 @@ class Confluent:
         self.ids: dict[tuple[str, str], int] = {}
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer one request."""
         body = json.loads(request.content)
         if request.method == "PUT":
             self.rule = body["compatibility"]

@@ -1,7 +1,6 @@
 """The sealer: what of a draft stays clear, what is sealed under whose key, and that no event is lost."""
 
 import asyncio
-import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,9 +8,9 @@ import msgspec
 import pytest
 
 from connectors.contract import Actor, Draft, RawHandle
-from connectors.sealer import Sealer
+from connectors.sealer import Sealer, _purpose
 from schemas.codec import Codec
-from schemas.events import AgentStateChanged, ContactAbandoned, Handle, MessageReceived, Personal, PersonalHandle, PortalSearch
+from schemas.events import ContactAbandoned, Handle, MessageReceived, Personal, PersonalHandle, PortalSearch
 from schemas.handles import handle_hash
 from schemas.record import Event
 from schemas.sealing import Erased, Opened, SealedItem, WrappedKey, parse_sealed_key
@@ -179,61 +178,6 @@ def test_without_a_keyring_hashes_and_ids_are_the_same_and_nothing_is_kept() -> 
     assert simulated.event(but(id=""), NOW).header.id == made(but(id=""))[0].header.id
 
 
-def test_a_bad_number_loses_no_event_and_is_kept_sealed() -> None:
-    customer = (RawHandle("phone", "anonymous"), RawHandle("phone", "call me"), RawHandle("email", MAIL))
-    event, personal = made(but(customer=customer))
-    assert event.header.handles == (Handle(kind="email", hash=hashed("email", MAIL)),)
-    assert personal.unknown == {"customer.phone": '"anonymous"', "customer.phone.2": '"call me"', "shoe size": "size-38"}
-    assert Sealer(None, CODEC, INDEX.__getitem__, "DE").unusable(but(customer=customer)) == ("phone", "phone")
-
-
-def test_an_event_with_only_a_bad_number_goes_by_its_conversation() -> None:
-    event, personal = made(bare(customer=(RawHandle("phone", "anonymous"),)))
-    assert event.header.handles == (Handle(kind="contact", hash=hashed("contact", "c-9")),)
-    assert personal == Personal(unknown={"customer.phone": '"anonymous"'})
-
-
-@pytest.mark.parametrize(
-    ("changes", "value"),
-    [
-        ({}, "c-9"),
-        ({"conversation_id": None}, "k-1"),
-        ({"conversation_id": "  ", "contact_id": " k-1 "}, "k-1"),
-        ({"conversation_id": None, "contact_id": None}, "s-2"),
-        ({"conversation_id": None, "contact_id": None, "case_id": None}, "m-17"),
-    ],
-)
-def test_an_event_without_handles_is_its_own_handle(changes: dict[str, Any], value: str) -> None:
-    event, personal = made(bare(**changes, text="hello"))
-    assert event.header.handles == (Handle(kind="contact", hash=hashed("contact", value)),)
-    assert personal == Personal(text="hello")
-
-
-def test_an_event_without_anything_goes_by_the_id_that_it_is_given() -> None:
-    event, _ = made(bare(id="", conversation_id=None, contact_id=None, case_id=None))
-    assert event.header.handles == (Handle(kind="contact", hash=hashed("contact", event.header.id)),)
-
-
-def test_agents_get_no_handle_and_what_is_personal_of_theirs_is_not_lost() -> None:
-    draft = bare(type="agent.state_changed", fields={"state": "pause"}, text="back pain", actor=Actor("agent", "a-1"))
-    event, personal = made(draft)
-    assert isinstance(event, AgentStateChanged)
-    assert event.header.handles == ()
-    assert personal == Personal(text="back pain")
-    assert made(but(**{**msgspec.structs.asdict(draft), "text": None}))[1] is None
-
-
-def test_one_handle_named_twice_is_one_handle() -> None:
-    event, personal = made(but(customer=(RawHandle("phone", PHONE), RawHandle("phone", "0151/12345678", verified=True))))
-    assert event.header.handles == (Handle(kind="phone", hash=hashed("phone", PHONE), verified=True),)
-    assert personal.handles == (PersonalHandle(kind="phone", value=PHONE, verified=True),)
-
-
-def test_tenants_share_no_hash() -> None:
-    one, two = (made(but(tenant=tenant))[0].header.handles for tenant in INDEX)
-    assert not {h.hash for h in one} & {h.hash for h in two}
-
-
 def test_fields_of_the_type_are_clear_and_all_others_are_sealed_as_json() -> None:
     fields = {"hits": 3, "query": "broken heart", "sealed": "x", "header": None, "score": 0.5}
     event, personal = made(bare(type="portal.search", fields=fields))
@@ -267,23 +211,6 @@ def test_a_draft_that_fits_no_schema_is_refused_without_its_values(type_: str, f
         assert hidden not in f"{refused.value} {refused.value!r}"
 
 
-def test_the_id_of_an_event_without_one_is_the_same_each_time_and_another_for_another_body() -> None:
-    ids = [
-        made(but(id="", **changes))[0].header.id for changes in ({}, {"appended_at_us": 1}, {"attributes": {"name": "Ann Name", "priority": "high"}})
-    ]
-    assert len(set(ids)) == 1, "neither our own receipt nor the order of keys belongs to the body"
-    assert uuid.UUID(ids[0]).version == 5
-    others: list[dict[str, Any]] = [
-        {"source": "/b"},
-        {"occurred_at_us": NOW + 1},
-        {"text": "x"},
-        {"tenant": "acme2"},
-        {"customer": ()},
-        {"fields": {"a": 1}},
-    ]
-    assert len({ids[0], *(made(but(id="", **change))[0].header.id for change in others)}) == 7
-
-
 def test_an_erased_person_s_old_events_are_kept_without_their_personal_part() -> None:
     store = MemoryKeyStore()
     old, _ = made(MESSAGE, store)
@@ -298,6 +225,31 @@ def test_an_erased_person_s_old_events_are_kept_without_their_personal_part() ->
     assert later.sealed_key != old.sealed_key
     answers = asyncio.run(ring_over(store).open_many([SealedItem("acme", "m-17", old.sealed or b"", old.sealed_key or "")]))
     assert answers == [Erased()]
+
+
+def test_a_batch_with_events_from_before_and_after_an_erasure_seals_only_the_later_ones() -> None:
+    store = MemoryKeyStore()
+    marker = WrappedKey(
+        tenant="acme",
+        handle_hash=hashed("email", MAIL),
+        purpose="contact",
+        key_id="k",
+        wrapped=b"",
+        kek_id="",
+        state="destroyed",
+        created_at_us=0,
+        erased_at_us=NOW,
+    )
+    asyncio.run(store.insert(marker))
+    sealer = Sealer(ring_over(store), CODEC, INDEX.__getitem__, "DE")
+    drafts = [MESSAGE, but(occurred_at_us=NOW + 1), but(occurred_at_us=NOW - 1)]
+    asyncio.run(sealer.prepare(drafts, NOW))
+    assert [sealer.event(draft, NOW).sealed is not None for draft in drafts] == [False, True, False]
+
+
+def test_special_category_data_have_keys_of_their_own_purpose() -> None:
+    assert _purpose(but(type="vulnerability.flagged")) == "vulnerability"
+    assert _purpose(MESSAGE) == "contact"
 
 
 def test_an_event_that_was_not_prepared_waits_instead_of_being_written_without_its_text() -> None:

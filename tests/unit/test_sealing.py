@@ -1,5 +1,7 @@
 """The format of sealing: bytes, names of keys, and that nothing shows what must stay hidden."""
 
+from typing import Any
+
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -65,7 +67,15 @@ def test_no_repr_shows_a_key_or_anything_personal() -> None:
 
 
 def test_the_context_of_a_row_names_its_whole_key() -> None:
-    row = {"tenant": "acme", "handle_hash": b"h" * 32, "purpose": "contact", "key_id": "k", "wrapped": b"", "kek_id": "", "created_at_us": 1}
+    row: dict[str, Any] = {
+        "tenant": "acme",
+        "handle_hash": b"h" * 32,
+        "purpose": "contact",
+        "key_id": "k",
+        "wrapped": b"",
+        "kek_id": "",
+        "created_at_us": 1,
+    }
     contexts = {
         WrappedKey(**{**row, **change}).context
         for change in ({}, {"tenant": "b"}, {"handle_hash": b"i" * 32}, {"purpose": "vulnerability"}, {"key_id": "l"})

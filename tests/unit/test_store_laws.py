@@ -83,7 +83,7 @@ class Bench:
 
 @pytest.fixture
 def bench() -> Bench:
-    """A store in memory whose clock moves only when the test says so."""
+    """Return a store in memory whose clock moves only when the test says so."""
     clock = [1_000_000]
 
     def wait(seconds: int) -> None:

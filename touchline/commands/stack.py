@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deploy.local.downloads import Jar
     from deploy.local.stack import Report
 
-__all__ = ["SECTIONS", "Section", "register"]
+__all__ = ["SECTIONS", "Section", "register", "start_stack"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,14 @@ def up(
 
     Example: touchline up --registry
     """
+    start_stack(_console(), registry=registry, bench=bench)
+
+
+def start_stack(console: "Console", *, registry: bool = False, bench: bool = False) -> None:
+    """Start or repair the local stack, with a bar while it downloads, and show where the servers are."""
     from deploy.local.java import Mode
     from deploy.local.stack import Stack
 
-    console = _console()
     began = time.monotonic()
     with console.status("Starting the local stack") as spinner:
 

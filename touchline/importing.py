@@ -1,0 +1,81 @@
+"""Puts an importer together from the settings: keys, store, sealer, producer, manifests. For `ingest` and `demo`."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from connectors.ingest import Importer
+from connectors.manifest import KnownChunk, Note
+from connectors.pace import Pace
+from connectors.producer import Producer
+from connectors.quarantine import Quarantine
+from connectors.sealer import Sealer
+from connectors.tally import Counts
+from schemas.codec import Codec
+from streams.store.cassandra import CassandraStore
+from streams.store.catalogue import keyring_tables
+from streams.store.data_keys import CassandraDataKeys
+from streams.store.manifests import Manifests
+from touchline.channel_topics import ChannelTopics
+from touchline.keyring.keyfile import KeyFile
+from touchline.keyring.keyring import Keyring
+from touchline.settings import Settings
+
+__all__ = ["Importing", "importing", "now_us"]
+
+DELIVERY_TIMEOUT_S = 600
+"""An import has time: waiting longer keeps the order of what it sends."""
+
+
+def now_us() -> int:
+    """Return the wall clock in epoch µs."""
+    return time.time_ns() // 1000
+
+
+class Importing(NamedTuple):
+    """An importer and the channel topics that it appends to."""
+
+    importer: Importer
+    channels: ChannelTopics
+
+
+@asynccontextmanager
+async def importing(
+    settings: Settings,
+    keys: KeyFile,
+    *,
+    source: str,
+    file: str,
+    shift_us: int = 0,
+    pace: Pace | None = None,
+    strict: bool = False,
+    tell: Callable[[int, Counts], None] | None = None,
+) -> AsyncIterator[Importing]:
+    """Connect, yield an importer of one `Input` (its source is `source`, `file` the name told in quarantine), disconnect."""
+    store = await CassandraStore.connect(settings)
+    try:
+        codec = Codec()
+        data_keys = CassandraDataKeys(store.beside(settings.keyring_keyspace, keyring_tables()), now_us)
+        producer = Producer(settings.brokers, delivery_timeout_s=DELIVERY_TIMEOUT_S)
+        channels = ChannelTopics(settings, codec)
+        importer = Importer(
+            tenant=settings.tenant,
+            index_key=keys.index_key(settings.tenant),
+            sealer=Sealer(Keyring(data_keys, keys.wrapper, codec), codec, keys.index_key, settings.default_region),
+            codec=codec,
+            producer=producer,
+            quarantine=Quarantine(producer, codec, settings.topic("quarantine"), tenant=settings.tenant, source=source, file=file),
+            manifests=Manifests(store, KnownChunk, Note, now_us),
+            channels=channels,
+            clock_us=now_us,
+            topic_prefix=settings.topic_prefix,
+            future_max_s=settings.future_max_s,
+            shift_us=shift_us,
+            pace=pace,
+            strict=strict,
+            tell=tell,
+        )
+        yield Importing(importer, channels)
+    finally:
+        await store.close()
