@@ -76,12 +76,15 @@ def open_input(file: BinaryIO, form: FileForm, *, tenant: str, hashed: Callable[
         return Input(EVENTS_SOURCE, _chunks_of_lines(file, PublicReader(tenant=tenant)), size, "bytes")
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     report: bank_calls.BankCallsReport | tweets.TweetsReport
-    if form == "bank-calls":
-        source = bank_calls.SOURCE
-        drafts, rejected, report = bank_calls.map_bank_calls(text, tenant=tenant)
-    else:
-        source = tweets.SOURCE
-        drafts, rejected, report = tweets.map_tweets(text, tenant=tenant, hashed=hashed)
+    try:
+        if form == "bank-calls":
+            source = bank_calls.SOURCE
+            drafts, rejected, report = bank_calls.map_bank_calls(text, tenant=tenant)
+        else:
+            source = tweets.SOURCE
+            drafts, rejected, report = tweets.map_tweets(text, tenant=tenant, hashed=hashed)
+    finally:
+        text.detach()  # the file is the caller's to close
     last_us = drafts[-1].occurred_at_us if drafts else None
     return Input(source, _chunks_of_drafts(drafts), len(drafts), "records", rejected, report, last_us)
 

@@ -11,8 +11,10 @@ source and id is the same event), and it comes later than what was produced afte
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -56,6 +58,16 @@ class FatalProducerError(TouchlineError):
     """Raised when librdkafka can no longer promise that nothing is lost or doubled. The process must end and start again."""
 
 
+class _Failed(NamedTuple):
+    """A record that was not acknowledged in time, and why."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    error: KafkaError
+
+
 class Producer:
     """Appends records. Produce as many as you like, then `await drain()`: only then are they written.
 
@@ -69,7 +81,7 @@ class Producer:
 
     def __init__(self, brokers: str, *, linger: Linger = "events", delivery_timeout_s: float = 5.0, config: dict[str, Any] | None = None) -> None:
         """Connect in the background; a broker that is away is found out by the first `drain`. `config` adds librdkafka's own settings."""
-        self._failed: list[Message] = []
+        self._failed: deque[_Failed] = deque()  # reports arrive in the threads that flush: only atomic operations
         self._fatal: KafkaError | None = None
         self._produced = 0
         self.unwell: str | None = None
@@ -108,7 +120,7 @@ class Producer:
         """
         try:
             if headers:
-                self._producer.produce(topic, value, key, headers=list(headers))
+                self._producer.produce(topic, value, key, headers=list(headers), on_delivery=partial(self._not_delivered, headers=headers))
             else:
                 self._producer.produce(topic, value, key)
         except BufferError:
@@ -150,21 +162,23 @@ class Producer:
         self._failed.clear()
 
     def _send_again(self) -> None:
-        if self._failed:
-            failed, self._failed = self._failed, []
-            for message in failed:
-                self.produce(str(message.topic()), message.key(), message.value(), _headers(message))
+        for _ in range(len(self._failed)):
+            record = self._failed.popleft()
+            try:
+                self.produce(record.topic, record.key, record.value, record.headers)
+            except TouchlineError:
+                self._failed.appendleft(record)
+                raise
 
     def _check(self, waiting: int, deadline: float) -> None:
         if self._fatal is not None:
             raise _fatal(self._fatal)
         if self._failed:
-            for message in self._failed:
-                error = message.error()
-                if error is not None and error.code() in _REFUSED:
-                    self._raise(error, str(message.topic()))
+            for record in list(self._failed):
+                if record.error.code() in _REFUSED:
+                    self._raise(record.error, record.topic)
             if not waiting:
-                name = _name(self._failed[0].error())
+                name = _name(self._failed[0].error)
                 log.warning("not_acknowledged", records=len(self._failed), reason=name)
                 raise Retryable(
                     f"{len(self._failed)} records were not acknowledged ({name}).", next_step="see `touchline status`; they are sent again."
@@ -182,7 +196,7 @@ class Producer:
         while True:
             self._producer.poll(0.05)
             try:
-                self._producer.produce(topic, value, key, headers=list(headers) or None)
+                self._producer.produce(topic, value, key, headers=list(headers) or None, on_delivery=partial(self._not_delivered, headers=headers))
             except BufferError:
                 if self._fatal is not None:
                     raise _fatal(self._fatal) from None
@@ -195,9 +209,10 @@ class Producer:
             else:
                 return
 
-    def _not_delivered(self, error: KafkaError | None, message: Message) -> None:
+    def _not_delivered(self, error: KafkaError | None, message: Message, headers: Headers = ()) -> None:
+        """Be told of a record that failed. The message of a report has lost its headers (confluent-kafka 2.16): they come along."""
         if error is not None:
-            self._failed.append(message)
+            self._failed.append(_Failed(str(message.topic()), message.key(), message.value(), headers, error))
 
     def _troubled(self, error: KafkaError) -> None:
         """Be told of the connection's state; librdkafka reconnects with back-off by itself."""
@@ -218,14 +233,9 @@ class Producer:
         raise Retryable(f"a record for {topic} could not be queued ({_name(error)}).", next_step="see `touchline status`.")
 
 
-def _headers(message: Message) -> Headers:
-    found = message.headers() or []
-    return [(name, value) for name, value in (found.items() if isinstance(found, dict) else found) if isinstance(value, bytes)]
-
-
 def _fatal(error: KafkaError) -> FatalProducerError:
     return FatalProducerError(f"the producer cannot go on ({_name(error)}).", next_step="start the process again; nothing acknowledged is lost.")
 
 
-def _name(error: KafkaError | None) -> str:
-    return "unknown" if error is None else str(error.name())
+def _name(error: KafkaError) -> str:
+    return str(error.name())

@@ -18,7 +18,7 @@ import msgspec
 from projections.tables import Table, readers_use
 from schemas.record import Event, Record
 
-__all__ = ["Decode", "Difference", "Rows", "difference", "digest", "digests_by_customer"]
+__all__ = ["Decode", "Difference", "Rows", "difference", "digest", "digests_by_customer", "reduced"]
 
 Rows = Mapping[str, Iterable[Mapping[str, object]]]
 """Rows by logical table name (`timeline`, not `timeline_v1`)."""
@@ -65,6 +65,12 @@ def digests_by_customer(tables: Iterable[Table], rows: Rows, *, decode: Decode |
             owner = str(cells.get("tenant") or ""), str(cells.get("customer_id") or cells.get("home_customer_id") or "")
             owned.setdefault(owner, {}).setdefault(table, {})[key] = cells
     return {owner: _hash(found) for owner, found in sorted(owned.items())}
+
+
+def reduced(tables: Iterable[Table], rows: Rows, *, decode: Decode | None = None) -> dict[str, list[dict[str, object]]]:
+    """Return what the digest sees of the rows, sorted by key: for golden files and for showing."""
+    seen = _seen_by_readers(tables, rows, decode)
+    return {table: [seen[table][key] for key in sorted(seen[table], key=_encode)] for table in sorted(seen)}
 
 
 def difference(tables: Iterable[Table], before: Rows, after: Rows, *, limit: int = 100, decode: Decode | None = None) -> list[Difference]:

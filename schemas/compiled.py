@@ -4,8 +4,8 @@ Avro specification 1.12, "Binary encoding"; resolution of an older writer schema
 forgotten, an added one takes the class's default, an unknown enum symbol the reader's default. What is rarer (changed types) is
 `Unsupported` and left to fastavro, which also stays the oracle of the tests.
 
-Hot path, tuned on the header of a resolved message (24 fields, one handle, 250 bytes): reading 8.5 µs by fastavro plus 2.5 µs into our
-classes became 5 µs; writing a whole event 16 µs became 7 µs. `tests/property/test_codec.py` prints today's figures.
+Hot path, tuned on a resolved message of 562 bytes (header of 24 fields with one handle): reading the header takes 4.5 µs (fastavro 10.4),
+the rest 1.5, writing everything 3.9 (fastavro 16). `tests/property/test_codec.py` prints today's figures.
 """
 
 import struct
@@ -25,7 +25,7 @@ _SHORT: Final = 1024
 """Lengths below are written from a table."""
 
 
-class Unsupported(Exception):  # noqa: N818 - a signal to our own caller, not an error
+class Unsupported(Exception):
     """Raised when two schemas differ in a way that is not compiled."""
 
 

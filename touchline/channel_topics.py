@@ -5,7 +5,7 @@ Lies with the front door, since connectors may not know streams.
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Final, TypeVar
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from schemas.codec import Codec, Head
 from schemas.topics import CHANNELS, channel_topic
 from streams.assembly import resolver_group
 from streams.kafka import Cluster, Subscription
+from streams.kafka import Place as KafkaPlace
 from touchline.errors import Retryable
 from touchline.settings import Settings
 
@@ -57,14 +58,14 @@ class ChannelTopics:
         if not left:
             return set()
 
-        def assigned(places: Collection[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
+        def assigned(places: list[KafkaPlace]) -> dict[KafkaPlace, int | None]:
             return {place: starts[Place(*place)] for place in places}
 
         reader = Subscription(
             self._settings.brokers,
             f"{self._settings.topic_prefix}.ingest.{uuid4()}",  # nobody else's; commits nothing
             {place.topic for place in left},
-            assigned=assigned,  # type: ignore[arg-type] # its Place is the same tuple
+            assigned=assigned,
             revoked=_nothing,
         )
         try:
@@ -88,7 +89,7 @@ class ChannelTopics:
         return ids
 
 
-def _by_place(found: Mapping[tuple[str, int], V]) -> dict[Place, V]:
+def _by_place(found: Mapping[KafkaPlace, V]) -> dict[Place, V]:
     return {Place(*place): value for place, value in found.items()}
 
 

@@ -26,7 +26,7 @@ from schemas.codec import Codec
 from schemas.events import CustomerSnapshot
 from schemas.record import Event
 from streams.effects import DESTINATIONS
-from streams.plain import record_json, row_json, utc
+from streams.plain import RowForm, record_json, utc
 from streams.store.port import Store
 from touchline.errors import Refused
 
@@ -147,12 +147,13 @@ class Effects:
 async def emit_rows(store: Store, group: Group, codec: Codec, lines: SortedLines) -> None:
     """Hand over every row of the tables of a group that readers use."""
     for table in group.reader_tables:
-        time_column = _time_column(table)
+        form, time_column = RowForm(table, codec), _time_column(table)
         for row in await store.scan(table.physical):
-            key, columns = row_json(row, table, codec)
+            key, columns = form.of(row)
             at_us = row[time_column] if time_column else None
             id_ = "\0".join([table.name, *map(str, key.values())])
-            lines.add(at_us if isinstance(at_us, int) else None, "row", id_, {"kind": "row", "table": table.name, "key": key, "columns": columns})
+            line = {"kind": "row", "table": table.name, "key": key, "columns": columns}
+            lines.add(at_us if isinstance(at_us, int) else None, "row", id_, line)
 
 
 def _time_column(table: Table) -> str | None:

@@ -18,7 +18,7 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, N
 from cassandra.connection import ConnectionBusy, ConnectionException
 from cassandra.io.libevreactor import LibevConnection
 from cassandra.metadata import murmur3
-from cassandra.policies import DCAwareRoundRobinPolicy, RetryPolicy, TokenAwarePolicy
+from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionPolicy, RetryPolicy, TokenAwarePolicy
 from cassandra.protocol import BatchMessage, ErrorMessage, ProtocolHandler
 from cassandra.protocol import RequestValidationException as InvalidMessage
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement, SimpleStatement, tuple_factory
@@ -42,6 +42,9 @@ __all__ = ["CassandraStore", "Driver"]
 
 REQUEST_TIMEOUT_S = 5.0
 """How long a request may take before the caller is told to try again."""
+
+RECONNECT_AT_MOST_S = 5.0
+"""A node that is back is used again after at most this; the driver's own default grows to ten minutes."""
 
 PROTOCOL_VERSION = 5
 """Spoken by Cassandra 4.0 and later; `encoding.py` writes it."""
@@ -122,6 +125,7 @@ class Driver:
             connection_class=LibevConnection,
             protocol_version=PROTOCOL_VERSION,
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+            reconnection_policy=ExponentialReconnectionPolicy(0.5, RECONNECT_AT_MOST_S),
             compression=False,
         )
         try:

@@ -22,7 +22,7 @@ START_US = time_us("00:00")
 WINDOW_US = KEPT_US - 1
 CUSTOMERS = ("cu-1", "cu-2")
 WORDS = st.sampled_from(["open", "pending", "closed", "high", "team-a", "team-b", "cu-1", "cu-2", "x" * 300, ""])
-HANDLES = tuple(Handle(kind="phone", hash=bytes([n]) * 32) for n in range(14)) + (Handle(kind="email", hash=b"m" * 32, verified=True),)
+HANDLES = (*tuple(Handle(kind="phone", hash=bytes([n]) * 32) for n in range(14)), Handle(kind="email", hash=b"m" * 32, verified=True))
 
 
 def value_of(kind: Any) -> st.SearchStrategy[Any]:
@@ -93,7 +93,7 @@ def fold(history: list[Event]) -> World:
 
 @MANY
 @given(st.lists(event(UNLINKED), min_size=2, max_size=30).map(numbered), st.randoms(use_true_random=False))
-def test_any_order_of_arrival_gives_the_same_rows(history: list[Event], rng: random.Random):
+def test_any_order_of_arrival_gives_the_same_rows(history: list[Event], rng: random.Random) -> None:
     shuffled = list(history)
     rng.shuffle(shuffled)
     there, back = fold(history).rows(), fold(shuffled).rows()
@@ -103,7 +103,7 @@ def test_any_order_of_arrival_gives_the_same_rows(history: list[Event], rng: ran
 
 @MANY
 @given(st.lists(event(list(EVENT_TYPES.values())), min_size=2, max_size=20).map(numbered), st.randoms(use_true_random=False))
-def test_links_may_come_at_any_time_too_for_all_but_the_rows_that_become_the_other_customers(history: list[Event], rng: random.Random):
+def test_links_may_come_at_any_time_too_for_all_but_the_rows_that_become_the_other_customers(history: list[Event], rng: random.Random) -> None:
     shuffled = list(history)
     rng.shuffle(shuffled)
     own = [table for table in VIEW.tables() if table.name != "conversation"]
@@ -112,14 +112,14 @@ def test_links_may_come_at_any_time_too_for_all_but_the_rows_that_become_the_oth
 
 @MANY
 @given(st.lists(event(list(EVENT_TYPES.values())), max_size=20).map(numbered))
-def test_no_event_of_any_type_raises_and_every_state_can_be_stored(history: list[Event]):
+def test_no_event_of_any_type_raises_and_every_state_can_be_stored(history: list[Event]) -> None:
     world = fold(history)
     assert all(len(msgspec.msgpack.encode(state)) < 20_000 for state in world.states.values())
 
 
 @MANY
 @given(st.lists(event(list(EVENT_TYPES.values())), max_size=20).map(numbered))
-def test_the_last_snapshot_is_what_the_facets_say(history: list[Event]):
+def test_the_last_snapshot_is_what_the_facets_say(history: list[Event]) -> None:
     world = fold(history)
     if world.effects and (last := world.effects[-1].payload).merged_into is None:
         bodies = {row["facet"]: row["body"] for row in world.rows()["customer"] if "body" in row}
@@ -127,8 +127,8 @@ def test_the_last_snapshot_is_what_the_facets_say(history: list[Event]):
             assert getattr(last, str(name)) == body
 
 
-def test_histories_of_years_fold_alike_in_any_order_while_few_conversations_are_under_way():
-    rng = random.Random(3)
+def test_histories_of_years_fold_alike_in_any_order_while_few_conversations_are_under_way() -> None:
+    rng = random.Random(3)  # noqa: S311 - a test
     history = numbered(
         [
             kind(conversation_id=f"c-{n % KEPT_MIN}", contact_id=f"c-{n % KEPT_MIN}", at=START_US + rng.randrange(900) * 86_400_000_000)
@@ -141,7 +141,7 @@ def test_histories_of_years_fold_alike_in_any_order_while_few_conversations_are_
         assert digest(VIEW.tables(), fold(history).rows()) == wanted
 
 
-def test_settled_conversations_leave_the_state_after_their_time_and_open_ones_at_the_hard_limit():
+def test_settled_conversations_leave_the_state_after_their_time_and_open_ones_at_the_hard_limit() -> None:
     world = World([Customer()])
     for n in range(40):
         world.append(contact_completed(id=f"k-{n}", contact_id=f"k-{n}", at=START_US + n * 86_400_000_000))
@@ -156,7 +156,7 @@ def test_settled_conversations_leave_the_state_after_their_time_and_open_ones_at
     assert len(world.rows()["conversation"]) == 40 + KEPT_MAX + 20
 
 
-def test_the_state_of_a_long_history_stays_small():
+def test_the_state_of_a_long_history_stays_small() -> None:
     world = World(VIEW.projections)
     for n in range(3000):
         world.append(contact_completed(id=f"e-{n:034d}", contact_id=f"k-{n:034d}", at=START_US + n * 43_200_000_000, handles=(HANDLES[n % 14],)))

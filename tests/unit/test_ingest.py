@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -90,7 +89,7 @@ class World:
         parts: dict[str, Any] = {
             "tenant": "acme",
             "index_key": KEY,
-            "sealer": Sealer(None, CODEC, lambda tenant: KEY, "DE"),
+            "sealer": Sealer(None, CODEC, {"acme": KEY}.__getitem__, "DE"),
             "codec": CODEC,
             "producer": self.broker,
             "quarantine": Quarantine(self.broker, CODEC, QUARANTINE, tenant="acme", source="/imports/events"),
@@ -200,7 +199,7 @@ def test_stop_ends_after_the_chunk_under_way_and_the_next_run_goes_on() -> None:
     world = World()
     lines = [line(number) for number in range(3000)]
     importer = world.importer()
-    importer._tell = lambda done, counts: importer.stop()
+    importer._tell = lambda *_: importer.stop()
     result = asyncio.run(importer.run(open_input(io.BytesIO(b"".join(lines)), "events", tenant="acme", hashed=str)))
     assert result.interrupted
     assert counts(result) == (1000, 1000, 0, 0, 0)
@@ -230,7 +229,7 @@ def test_what_is_quarantined_is_said_with_reason_and_line_and_without_content() 
 def test_a_record_that_is_too_large_is_quarantined_and_the_rest_goes_on() -> None:
     world = World()
     huge = line(1, data={"conversation_id": "c", "attributes": {"plan": "x" * 300_000}})
-    sealer = Sealer(None, CODEC, lambda tenant: KEY, "DE", clear_attributes=["plan"])
+    sealer = Sealer(None, CODEC, {"acme": KEY}.__getitem__, "DE", clear_attributes=["plan"])
     result = world.ingest([huge, line(2), b'{"x": "' + b"y" * (LINE_BYTES_MAX + 5) + b'"}\n', line(3)], sealer=sealer)
     assert counts(result) == (4, 2, 0, 2, 0)
     assert result.reasons == {"too_large": 2}
@@ -399,7 +398,6 @@ def test_only_the_first_hundred_rejections_are_kept_and_all_are_counted() -> Non
 def test_progress_is_told_after_each_chunk() -> None:
     world = World()
     told: list[int] = []
-    tell: Callable[[int, Counts], None] = lambda done, counts: told.append(done)  # noqa: E731 - one line
     lines = [line(number) for number in range(2001)]
-    world.ingest(lines, tell=tell)
+    world.ingest(lines, tell=lambda *progress: told.append(progress[0]))
     assert told == [sum(map(len, lines[:1000])), sum(map(len, lines[:2000])), sum(map(len, lines))]

@@ -6,17 +6,22 @@ import msgspec
 import pytest
 
 from projections.customer import Customer
-from projections.kernel import Arm, Disarm, Effect, Signal, Step, Upsert
+from projections.kernel import Arm, Disarm, Effect, Moment, Signal, Step, Subject, Timer, Upsert
 from projections.testing import SETTLE_US, World, given, make, message_received, message_sent, time_us
 from schemas import events
 from schemas.events import CustomerContact
+from schemas.record import Event
 
 
 class Count(msgspec.Struct):
+    """What has been heard."""
+
     fired: list[str] = msgspec.field(default_factory=list)
 
 
 class Rang(Signal, frozen=True):
+    """The bell rang."""
+
     at_us: int
 
 
@@ -25,55 +30,59 @@ class Bell:
 
     name: ClassVar[str] = "bell"
     version: ClassVar[int] = 1
-    handles = frozenset({events.MessageReceived, events.MessageSent})
+    handles: ClassVar[frozenset[type[Event]]] = frozenset({events.MessageReceived, events.MessageSent})
     depends_on: ClassVar[tuple[str, ...]] = ()
     grace_us = 0
 
-    def initial(self, subject):
+    def initial(self, subject: Subject) -> Count:
         return Count()
 
-    def apply(self, state, event, at):
+    def apply(self, state: Count, event: Event, at: Moment) -> Step[Count]:
         if isinstance(event, events.MessageSent):
             return Step(state, timers=(Disarm("ring"),))
         return Step(state, timers=(Arm("ring", event.header.occurred_at_us + 600_000_000, self.grace_us),))
 
-    def expire(self, state, timer, at):
+    def expire(self, state: Count, timer: Timer, at: Moment) -> Step[Count]:
         state.fired.append(timer.name)
         return Step(state, effects=(Effect("bell.rang", "cu-1", CustomerContact()),), signals=(Rang(at.occurred_at_us),))
 
 
 class Ear(Bell):
+    """Hears the bell."""
+
     name = "ear"
     handles = frozenset()
     depends_on = ("bell",)
 
-    def receive(self, state, signal, at):
+    def receive(self, state: Count, signal: Rang, at: Moment) -> Step[Count]:
         state.fired.append(str(signal.at_us))
         return Step(state)
 
 
 class Patient(Bell):
+    """A bell that is noticed a minute later."""
+
     grace_us = 60_000_000
 
 
-def fired(world):
-    return {name: state.fired for (_, name), state in world.states.items()}
+def fired(world: World) -> dict[str, list[str]]:
+    return {name: state.fired for (_, name), state in world.states.items() if isinstance(state, Count)}
 
 
-def test_a_timer_expires_when_time_passes_its_due_and_dependents_hear_of_it():
+def test_a_timer_expires_when_time_passes_its_due_and_dependents_hear_of_it() -> None:
     told = given(message_received(at="09:00"), of=[Bell(), Ear()]).at("09:09").then(effects=[]).advance("1m").then(effects=["bell.rang"])
     assert fired(told.world) == {"bell": ["ring"], "ear": [str(time_us("09:10"))]}
 
 
-def test_a_reply_at_exactly_the_due_time_is_in_time():
+def test_a_reply_at_exactly_the_due_time_is_in_time() -> None:
     given(message_received(at="09:00"), of=[Bell()]).when(message_sent(at="09:10")).advance("1h").then(effects=[])
 
 
-def test_grace_moves_when_a_timer_is_noticed_and_not_what_it_says():
+def test_grace_moves_when_a_timer_is_noticed_and_not_what_it_says() -> None:
     given(message_received(at="09:00"), of=[Patient()]).at("09:10:59").then(effects=[]).at("09:11").then(effects=["bell.rang"])
 
 
-def test_a_timer_armed_past_its_due_waits_for_the_answer_that_comes_along():
+def test_a_timer_armed_past_its_due_waits_for_the_answer_that_comes_along() -> None:
     late = given(of=[Bell()]).at("10:00").when(message_received(at="09:00"))
     late.then(effects=[])
     assert late.world.now_us == time_us("10:00")
@@ -81,7 +90,7 @@ def test_a_timer_armed_past_its_due_waits_for_the_answer_that_comes_along():
     given(of=[Bell()]).at("10:00").when(message_received(at="09:00")).at(time_us("10:00") + SETTLE_US).then(effects=["bell.rang"])
 
 
-def test_a_row_that_no_cql_describes_fails():
+def test_a_row_that_no_cql_describes_fails() -> None:
     world = World([Customer()])
     for change in (
         ("nowhere", ("a",), {}),
@@ -93,7 +102,7 @@ def test_a_row_that_no_cql_describes_fails():
             world._write(*change)
 
 
-def test_a_sentence_that_is_not_true_says_what_there_is():
+def test_a_sentence_that_is_not_true_says_what_there_is() -> None:
     told = given(of=[Customer()]).when(message_received(conversation_id="c-9"))
     with pytest.raises(AssertionError, match="c-9"):
         told.then(rows={"conversation": [{"status": "closed"}]})
@@ -103,14 +112,14 @@ def test_a_sentence_that_is_not_true_says_what_there_is():
         told.then(effects=[])
 
 
-def test_events_of_any_type_are_made_in_one_line():
+def test_events_of_any_type_are_made_in_one_line() -> None:
     event = make(events.ConversationStatusChanged, at="09:00:30.5", from_="open", to="closed", tenant="other")
     assert (event.header.id, event.header.tenant, event.from_) == ("conversation.status_changed@09:00:30.5", "other", "open")
     with pytest.raises(TypeError):
         make(events.MessageReceived, nonsense=1)
 
 
-def test_a_column_that_is_written_as_null_reads_as_absent():
+def test_a_column_that_is_written_as_null_reads_as_absent() -> None:
     world = World([Customer()])
     world._write("conversation", ("a", "c", "h"), dict(Upsert("conversation", ("a", "c", "h"), {"status": "open", "team": "t"}).columns))
     world._write("conversation", ("a", "c", "h"), {"team": None})

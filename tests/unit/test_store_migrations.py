@@ -104,7 +104,7 @@ def test_a_new_column_is_added_and_a_changed_type_is_refused() -> None:
     assert run(cluster, [new]).columns == ["a_v1.s"]
     assert "ALTER TABLE main_x.a_v1 ADD IF NOT EXISTS s text static" in cluster.done
     [wrong] = parse_tables("CREATE TABLE a_vN (id text, k text, n bigint, PRIMARY KEY ((id), k))", 1)
-    with pytest.raises(Misconfigured, match="a_v1.n is int in Cassandra and bigint"):
+    with pytest.raises(Misconfigured, match=r"a_v1\.n is int in Cassandra and bigint"):
         run(cluster, [wrong])
 
 

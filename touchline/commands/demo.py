@@ -20,7 +20,7 @@ def demo(
 ) -> None:
     """Run a simulated retailer's service centre over all ten channels, on real servers, until Ctrl-C.
 
-    Half of the first day is history and is sent at once; the rest comes in live. Ctrl-C stops everything that this command
+    A day and a half is history and is sent at once; the rest comes in live. Ctrl-C stops everything that this command
     started and keeps the data.
 
     Example: touchline demo --speed 96

@@ -19,8 +19,8 @@ __all__ = ["CentreFeed", "Seen"]
 
 SOURCE = "/demo/centre"
 POLL_S = 0.25
-HISTORY_SHARE = 0.5
-"""How much of the first day lies in the past when the demonstration begins."""
+HISTORY_DAYS = 1.5
+"""How many of the centre's days lie in the past when the demonstration begins."""
 
 DAY_S = 86_400
 
@@ -55,7 +55,7 @@ class Seen:
 
 
 class CentreFeed:
-    """A day of 86,400 / `speed` seconds, half of it in the past at the start; then more days until `stop`.
+    """Days of 86,400 / `speed` seconds: one and a half in the past at the start, the rest live, until `stop`.
 
     `chunks()` blocks between chunks: the importer reads it in a thread.
     """
@@ -80,7 +80,7 @@ class CentreFeed:
         return Input(SOURCE, self._chunks(), None, "records")
 
     def _events(self) -> Iterator[dict[str, Any]]:
-        start = (self._clock() - timedelta(seconds=self._day_s * HISTORY_SHARE)).replace(microsecond=0)
+        start = (self._clock() - timedelta(seconds=self._day_s * HISTORY_DAYS)).replace(microsecond=0)
         seed = self._seed
         while True:
             yield from events(seed, start, *self._scale, self._tenant, day_s=self._day_s)

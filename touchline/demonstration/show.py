@@ -30,6 +30,8 @@ __all__ = ["demonstrate"]
 
 HOME = STACK_FILE.parent
 TELL_EVERY_S = 5.0
+CURRENT_RECORDS = 100
+"""With fewer records on their way the views count as current: committed offsets follow a second behind."""
 
 
 def demonstrate(*, seed: int, day_events: int, speed: float, for_s: float | None) -> None:
@@ -100,7 +102,7 @@ async def _watch(console: Console, settings: Settings, worker: WorkerProcess, fe
         while not enough.is_set():
             await asyncio.to_thread(worker.watch)
             behind = await asyncio.to_thread(_behind, cluster, settings)
-            if not told and feed.history_done.is_set() and behind == 0:
+            if not told and feed.history_done.is_set() and behind is not None and behind < CURRENT_RECORDS:
                 told = True
                 _suggest(console, feed.seen)
             if console.is_terminal:
@@ -159,7 +161,7 @@ def _board(seen: Seen, behind: int | None) -> Panel:
 def _suggest(console: Console, seen: Seen) -> None:
     account = seen.busiest_account() or "..."
     lines = [
-        "The centre's morning is in the views, the rest of its day comes in live. In another terminal, in this folder, try:",
+        "Yesterday and this morning are in the views, the rest of the day comes in live. In another terminal, in this folder, try:",
         "",
         f"  [bold].venv/bin/touchline customer show --handle account:{account}[/]      one customer, every channel",
         f"  [bold].venv/bin/touchline timeline --handle account:{account} --limit 20[/]",

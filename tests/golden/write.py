@@ -1,0 +1,24 @@
+"""Write the golden file of each group's version that has none yet: `python tests/golden/write.py`.
+
+A file that is there is never overwritten: changed output needs a version bump, which asks for a new file. Before a version
+has ever run anywhere its file may be deleted and written again; say so in the review.
+"""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+
+from golden_histories import fold, golden_path, rendered  # noqa: E402 - the path comes first
+
+from projections.registry import GROUPS  # noqa: E402 - as above
+
+if __name__ == "__main__":
+    for group in GROUPS.values():
+        path = golden_path(group)
+        if path.exists():
+            print(f"{path.name} is there; left as it is")  # noqa: T201 - a script
+        else:
+            path.write_text(rendered(group, fold(group)))
+            print(f"{path.name} written")  # noqa: T201 - a script
