@@ -81,7 +81,8 @@ class Stage:
     def close(self) -> None:
         """Remove the topics and keyspaces that were made here."""
         if self._topics:
-            for future in AdminClient({"bootstrap.servers": str(self._addresses["brokers"]), "log_level": 2}).delete_topics(self._topics).values():
+            admin = AdminClient({"bootstrap.servers": str(self._addresses["brokers"]), "log_level": 2})  # kept in a name while it works
+            for future in admin.delete_topics(self._topics).values():
                 future.result(30)
         for keyspace in self._keyspaces:
             self._driver.execute(f"DROP KEYSPACE IF EXISTS {keyspace}", timeout_s=60)

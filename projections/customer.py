@@ -71,7 +71,8 @@ class Customer:
         rows: list[RowChange] = []
         changed: list[str] = []
         publish = type(event) in _IDENTITY and self._identity(state, event, order, rows, changed)
-        if header.handles and handles.fold(state.handles, event, rows, at.appended_at_us):
+        # the resolver's own records carry handles too, but nothing sealed: a handle is first seen in what its customer did
+        if header.handles and type(event) not in _RESOLVERS and handles.fold(state.handles, event, rows, at.appended_at_us):
             changed.append("contact")
         if preferences.fold(state.preferences, event, order):
             changed.append("preferences")
@@ -122,6 +123,9 @@ class Customer:
 
 
 _IDENTITY: Final[frozenset[type[Event]]] = frozenset({events.IdentityCopied, events.IdentityLinked, events.IdentityUnlinked})
+
+
+_RESOLVERS: Final = frozenset(kind for name, kind in events.EVENT_TYPES.items() if name.startswith("identity."))
 
 
 def _as_of(state: CustomerState, at: Moment) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """A customer's handles: which there are, since when, and where their sealed text lies. Knows hashes only, never a handle's text.
 
 The facet `contact` lists them. Beside it each handle has a row `handle:<hash in hex>` in the customer's partition with the
-sealed part of the first event that carried it, so that whoever may read it can show the number or address. A row of its
+sealed part of an event that carried it (the earliest one known that has any), so that whoever may read it can show the number or address. A row of its
 own and not one map of all: maps are frozen (store.md §1), so every new handle would write all sealed parts again, and the
 state would have to hold them.
 """
@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from projections.kernel import Delete, RowChange, Upsert, Value
-from schemas.events import CustomerContact, CustomerKnownHandle, HandleKind
+from schemas.events import CustomerContact, CustomerKnownHandle, Handle, HandleKind
 from schemas.record import Event
 
 __all__ = ["HANDLES_PER_KIND_MAX", "SEALED_BYTES_MAX", "Known", "facet", "fold", "handle_facet"]
@@ -24,12 +24,13 @@ SEALED_BYTES_MAX: Final = 16 * 1024
 
 
 class Known(msgspec.Struct, array_like=True, gc=False):
-    """What the state holds of one handle, by its hash."""
+    """What the state holds of one handle, by its hash. `sealed`: whether its row holds a sealed part."""
 
     kind: HandleKind
     verified: bool
     first_seen_us: int
     event_id: str
+    sealed: bool = False
 
 
 def handle_facet(hashed: bytes) -> str:
@@ -38,31 +39,24 @@ def handle_facet(hashed: bytes) -> str:
 
 
 def fold(book: dict[bytes, Known], event: Event, rows: list[RowChange], appended_us: int) -> bool:
-    """Take in the handles that the event carries; tell whether the facet changed. Hot path when nothing is new: 0.3 µs."""
+    """Take in the handles that the event carries; tell whether the facet changed."""
     changed = False
     header = event.header
     at_us = header.occurred_at_us
     for handle in header.handles:
         known = book.get(handle.hash)
-        if known is not None:
-            if handle.verified and not known.verified:
-                known.verified = changed = True
-            if at_us > known.first_seen_us or (at_us, header.id) >= (known.first_seen_us, known.event_id):
-                continue
+        if known is None:
+            changed |= _first_seen(book, event, handle, rows, appended_us)
+            continue
+        if handle.verified and not known.verified:
+            known.verified = changed = True
+        earlier = at_us <= known.first_seen_us and (at_us, header.id) < (known.first_seen_us, known.event_id)
+        if earlier:
             known.first_seen_us, known.event_id = at_us, header.id
-            rows.append(_sealed_row(event, handle.hash, appended_us, again=True))
             changed = True
-            continue
-        book[handle.hash] = Known(handle.kind, handle.verified, at_us, header.id)
-        dropped = _above_limit(book, handle.kind)
-        if dropped == handle.hash:
-            del book[dropped]
-            continue
-        rows.append(_sealed_row(event, handle.hash, appended_us, again=False))
-        changed = True
-        if dropped is not None:
-            del book[dropped]
-            rows.append(Delete("customer", (header.tenant, header.customer_id, handle_facet(dropped))))
+        if (earlier or not known.sealed) and _can_be_copied(event):
+            known.sealed = True
+            rows.append(_row(event, handle.hash, appended_us))
     return changed
 
 
@@ -77,17 +71,32 @@ def facet(book: dict[bytes, Known]) -> CustomerContact:
     return CustomerContact(handles=tuple(found))
 
 
+def _first_seen(book: dict[bytes, Known], event: Event, handle: Handle, rows: list[RowChange], appended_us: int) -> bool:
+    header = event.header
+    book[handle.hash] = Known(handle.kind, handle.verified, header.occurred_at_us, header.id, _can_be_copied(event))
+    dropped = _above_limit(book, handle.kind)
+    if dropped is not None:
+        del book[dropped]
+        if dropped == handle.hash:
+            return False
+        rows.append(Delete("customer", (header.tenant, header.customer_id, handle_facet(dropped))))
+    rows.append(_row(event, handle.hash, appended_us))
+    return True
+
+
 def _above_limit(book: dict[bytes, Known], kind: HandleKind) -> bytes | None:
     """Return the handle of this kind seen last if there are too many, whatever order they came in."""
     same = [(known.first_seen_us, hashed) for hashed, known in book.items() if known.kind == kind]
     return max(same)[1] if len(same) > HANDLES_PER_KIND_MAX else None
 
 
-def _sealed_row(event: Event, hashed: bytes, appended_us: int, *, again: bool) -> Upsert:
+def _can_be_copied(event: Event) -> bool:
+    return event.sealed is not None and event.sealed_key is not None and len(event.sealed) <= SEALED_BYTES_MAX
+
+
+def _row(event: Event, hashed: bytes, appended_us: int) -> Upsert:
     header = event.header
     columns: dict[str, Value] = {"updated_at": appended_us}
-    if event.sealed is not None and event.sealed_key is not None and len(event.sealed) <= SEALED_BYTES_MAX:
+    if _can_be_copied(event):
         columns |= {"sealed": event.sealed, "sealed_key": event.sealed_key, "sealed_event_id": header.id}
-    elif again:
-        columns |= {"sealed": None, "sealed_key": None, "sealed_event_id": None}
     return Upsert("customer", (header.tenant, header.customer_id, handle_facet(hashed)), columns)

@@ -1491,6 +1491,10 @@ class PersonalHandle(Record, frozen=True, kw_only=True, gc=False):
     verified: bool = False
     """Whether the source has proved that the handle belongs to the customer."""
 
+    def __repr__(self) -> str:
+        """Say nothing personal."""
+        return "PersonalHandle(...)"
+
 
 class Personal(Record, frozen=True, kw_only=True, gc=False):
     """The personal part of an event: what lies, encrypted, in `sealed`."""
@@ -1509,6 +1513,10 @@ class Personal(Record, frozen=True, kw_only=True, gc=False):
     """Fields that the mapping does not know, as JSON texts."""
     original_ids: dict[str, str] = msgspec.field(default_factory=dict)
     """The provider's own ids by header field, where the header has their hash."""
+
+    def __repr__(self) -> str:
+        """Say nothing personal."""
+        return "Personal(...)"
 
 
 class PortalArticleViewed(Event, frozen=True, kw_only=True, gc=False):

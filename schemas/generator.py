@@ -116,6 +116,8 @@ def _record(schema: Json, known: dict[str, Json]) -> str:
         if not event or field["name"] not in {"header", "attributes", "sealed", "sealed_key"}:
             lines.append(_docstring(field.get("doc", field["name"]), "    "))
     lines += [_accessor(field) for field in schema["fields"] if field["name"].endswith("_us")]
+    if any(field.get("pii") in {"personal", "special"} for field in schema["fields"]):
+        lines.append(f'\n    def __repr__(self) -> str:\n        """Say nothing personal."""\n        return "{class_name(schema["name"])}(...)"\n')
     return "".join(lines)
 
 

@@ -7,8 +7,7 @@ every row binds its timestamp. The libev reactor is required: the asyncio reacto
 
 import asyncio
 import struct
-from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from threading import Lock
 from typing import Any, Self
@@ -33,6 +32,7 @@ from streams.store.encoding import TableEncoder, batch_body
 from streams.store.grouping import Chunk, chunks, parts
 from streams.store.inflight import InFlight
 from streams.store.port import CellValue, Checkpoint, GroupVersion, RowWrite, StateRow
+from streams.store.ring import Ring
 from streams.store.shape import TableSet, partition_values
 from streams.store.slices import Bound, Slice, select, slices
 from touchline.errors import Misconfigured, Retryable
@@ -50,7 +50,6 @@ PROTOCOL_VERSION = 5
 """Spoken by Cassandra 4.0 and later; `encoding.py` writes it."""
 
 _FRAME = struct.Struct(">BBhBi")
-_MIN_TOKEN, _MAX_TOKEN = -(2**63), 2**63 - 1
 _ALL_ROWS = 2**31 - 1
 _REFUSED = (RequestValidationException, InvalidMessage, AuthenticationFailed, UnresolvableContactPoints)
 _TRANSIENT = (NoHostAvailable, ConnectionException, ConnectionBusy, DriverException, ErrorMessage)
@@ -105,7 +104,7 @@ class Driver:
     def __init__(self, cluster: Cluster, session: Session) -> None:
         self.cluster = cluster
         self.session = session
-        self._rings: dict[str, tuple[object, list[int], list[int]]] = {}
+        self._rings: dict[str, tuple[object, Ring]] = {}
         self.prepared: dict[str, PreparedStatement] = {}
         self._lock = Lock()
 
@@ -173,20 +172,18 @@ class Driver:
 
         future.add_callbacks(page, lambda error: fail(translated(error, what)))
 
-    def owners(self, keyspace: str) -> Callable[[bytes], Hashable]:
-        """Return what tells the replica set of a routing key, from the driver's token map as it is now."""
+    def ring(self, keyspace: str) -> Ring:
+        """Return the owners of a keyspace's partitions, from the driver's token map as it is now."""
         tokens = self.cluster.metadata.token_map
         if tokens is None or not tokens.ring:
-            return lambda _: 0
-        tokens.get_replicas(keyspace, tokens.ring[0])
+            return Ring((), (), murmur3)
+        tokens.get_replicas(keyspace, tokens.ring[0])  # builds the keyspace's part of the map if it is not there
         by_token = tokens.tokens_to_hosts_by_ks.get(keyspace) or {}
-        source, points, sets = self._rings.get(keyspace, (None, [], []))
-        if source is not by_token:
-            numbers: dict[frozenset[str], int] = {}
-            hosts = [frozenset(str(host.endpoint) for host in by_token.get(token, ())) for token in tokens.ring]
-            points, sets = [token.value for token in tokens.ring], [numbers.setdefault(owner, len(numbers)) for owner in hosts]
-            self._rings[keyspace] = (by_token, points, sets)
-        return (lambda _: 0) if len(set(sets)) == 1 else partial(_owner, points, sets)
+        known = self._rings.get(keyspace)
+        if known is None or known[0] is not by_token:
+            replicas = [frozenset(str(host.endpoint) for host in by_token.get(token, ())) for token in tokens.ring]
+            known = self._rings[keyspace] = (by_token, Ring([token.value for token in tokens.ring], replicas, murmur3))
+        return known[1]
 
     def close(self) -> None:
         """Close every connection; harmless when repeated."""
@@ -225,7 +222,7 @@ class CassandraStore:
             encoder = TableEncoder(self._tables.find(name), self.keyspace)
             await asyncio.to_thread(encoder.prepare, lambda cql: bytes(self.driver.prepare(cql).query_id))
             encoders[name] = encoder
-        found = chunks(parts(rows, encoders), self.driver.owners(self.keyspace))
+        found = chunks(parts(rows, encoders), self.driver.ring(self.keyspace))
         await self._requests.all([partial(self.driver.send, _Batch(chunk, self.keyspace), f"writing to {chunk.table}") for chunk in found])
 
     async def read(
@@ -302,9 +299,3 @@ def translated(error: Exception, what: str) -> Exception:
         nodes = ", ".join(sorted(str(node) for node in getattr(error, "errors", None) or ()))
         return Retryable(f"{what} failed ({name}{f' at {nodes}' if nodes else ''}).", next_step="try again; `touchline status` shows the nodes.")
     return error
-
-
-def _owner(points: list[int], sets: list[int], key: bytes) -> int:
-    token = murmur3(key)
-    at = bisect_left(points, _MAX_TOKEN if token == _MIN_TOKEN else token)
-    return sets[at % len(points)]

@@ -76,11 +76,21 @@ def test_the_sealed_part_of_a_handles_first_event_lies_in_a_row_of_its_own() -> 
     )
 
 
-def test_a_long_sealed_part_is_not_copied_and_an_earlier_event_replaces_the_later_ones() -> None:
-    long = message_received(id="early", at="08:00", handles=(ANN,), sealed=b"\x07" * (SEALED_BYTES_MAX + 1), sealed_key="k/1")
-    world = fold(message_received(id="m-1", handles=(ANN,), sealed=b"\x07", sealed_key="k/1"), long)
-    (row,) = [row for row in world.rows()["customer"] if row["facet"] == handle_facet(ANN.hash)]
-    assert "sealed" not in row
+@pytest.mark.parametrize("sealed", [b"\x07" * (SEALED_BYTES_MAX + 1), None], ids=["too long", "nothing sealed"])
+def test_an_earlier_event_that_cannot_be_copied_leaves_the_sealed_part_that_is_there(sealed: bytes | None) -> None:
+    """Whichever of the two comes first: a long mail stays in the timeline, and a record without a sealed part has nothing to show."""
+    early = message_received(id="early", at="08:00", handles=(ANN,), sealed=sealed, sealed_key="k/1")
+    good = message_received(id="m-1", handles=(ANN,), sealed=b"\x07", sealed_key="k/1")
+    for world in (fold(early, good), fold(good, early)):
+        (row,) = [row for row in world.rows()["customer"] if row["facet"] == handle_facet(ANN.hash)]
+        assert (row["sealed"], row["sealed_event_id"]) == (b"\x07", "m-1")
+        assert facet(world, "contact").handles[0].event_id == "early"
+
+
+def test_the_resolvers_own_records_are_not_where_a_handle_was_first_seen() -> None:
+    observed = make(events.IdentityObserved, id="a", at="09:00", handles=(ANN,))
+    world = fold(observed, message_received(id="m-1", at="09:00", handles=(ANN,), sealed=b"\x07", sealed_key="k/1"))
+    assert facet(world, "contact").handles[0].event_id == "m-1"
 
 
 # -- preferences

@@ -8,7 +8,7 @@ from cassandra.policies import RetryPolicy
 from cassandra.protocol import OverloadedErrorMessage, SyntaxException
 from cassandra.query import SimpleStatement
 
-from streams.store.cassandra import _owner, _Retry, translated
+from streams.store.cassandra import _Retry, translated
 from touchline.errors import Misconfigured, Retryable
 
 
@@ -57,9 +57,3 @@ def test_a_request_is_tried_once_more_and_only_if_it_is_idempotent() -> None:
         policy.on_read_timeout(harmless, cl, required_responses=2, received_responses=1, data_retrieved=False, retry_num=1)[0] == RetryPolicy.RETHROW
     )
     assert policy.on_write_timeout(lock, cl, write_type=0, required_responses=2, received_responses=1, retry_num=0)[0] == RetryPolicy.RETHROW
-
-
-def test_a_key_belongs_to_the_first_point_of_the_ring_at_or_after_its_token() -> None:
-    points = [-6_000_000_000_000_000_000, 0, 6_000_000_000_000_000_000]
-    found = {_owner(points, [0, 1, 2], str(n).encode()) for n in range(200)}
-    assert found == {0, 1, 2}

@@ -5,6 +5,7 @@ import pytest
 from streams.store.encoding import TableEncoder
 from streams.store.grouping import BATCH_BYTES_MAX, BATCH_ROWS_MAX, PARTITION_BYTES_MAX, Chunk, Part, chunks, parts
 from streams.store.port import RowWrite
+from streams.store.ring import Ring
 from tests.unit.test_store_laws import TABLES
 from touchline.errors import Poison
 
@@ -77,3 +78,10 @@ def test_a_kept_key_is_not_taken_for_another() -> None:
     with pytest.raises(Poison):
         encoder.encode(RowWrite("thing_v1", ("acme", 7, 1, 1, "a"), {}, 1))
     assert encoder.encode(RowWrite("thing_v1", ("acme", "s1", 1, 1, "a"), {}, 1))[0] == routes[0]
+
+
+def test_a_key_belongs_to_the_first_point_of_the_ring_at_or_after_its_token() -> None:
+    ring = Ring([-10, 0, 10], [frozenset("ab"), frozenset("bc"), frozenset("ab")], int)
+    assert [ring(key) for key in (b"-11", b"-10", b"-9", b"0", b"1", b"10", b"11")] == [0, 0, 1, 1, 0, 0, 0]
+    assert Ring([-10, 0], [frozenset("a"), frozenset("a")], lambda _: 1 // 0)(b"x") == 0
+    assert Ring((), (), lambda _: 1 // 0)(b"x") == 0

@@ -18,17 +18,17 @@ def register(app: typer.Typer) -> None:
 def generate(
     unchecked: bool = typer.Option(False, "--unchecked", help="Write the classes though a rule is broken; appends no id."),
 ) -> None:
-    """Write schemas/events.py and append new ids to schemas/ids.json, from the .avsc files. Nothing is written if a rule is broken.
+    """Write schemas/events.py and docs/events.md and append new ids to schemas/ids.json, from the .avsc files. Nothing is written if a rule is broken.
 
     Example: touchline schemas generate
     """
-    from schemas import evolution, generator
+    from schemas import catalogue, evolution, generator
 
     broken = evolution.check()
     if broken and not unchecked:
         _show(broken)
         raise Refused(f"{len(broken)} rule(s) are broken; nothing was written.", reason="schema_rules", next_step="correct the .avsc files.")
-    done = generator.generate(append=not broken)
+    done = [*generator.generate(append=not broken), *catalogue.write()]
     typer.echo("\n".join(done) if done else "Nothing to do: classes and ids are what the .avsc files say.")
 
 
