@@ -1,8 +1,10 @@
 """The clocks of a measured process: its own CPU with all threads, the servers' CPU, wall time; and what goes through a store."""
 
 import os
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # ships no types
 
@@ -20,12 +22,19 @@ class Meter:
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._servers = {name: psutil.Process(pid) for name, pid in pids.items()}
         self._before: dict[str, float] = {}
+        self._threads: dict[str, float] = {}
         self._cpu_s = self._wall_s = 0.0
 
     def start(self) -> None:
         """Begin; beginning again forgets what was."""
         self._before = {name: _cpu_s(server) for name, server in self._servers.items()}
+        self._threads = _threads()
         self._cpu_s, self._wall_s = time.process_time(), time.perf_counter()
+
+    def by_thread(self) -> dict[str, float]:
+        """Return this process's CPU seconds since the start by thread name: the loop, the poll thread, the driver's, librdkafka's."""
+        now = _threads()
+        return {name: used for name in now if (used := round(now[name] - self._threads.get(name, 0.0), 3)) > 0}
 
     def usage(self, events: int, *, rows: int = 0, requests: int = 0) -> Usage:
         """Return what has been used since the start."""
@@ -100,3 +109,20 @@ def rss_mb() -> float:
 def _cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
+
+
+def _threads() -> dict[str, float]:
+    """Return CPU seconds by thread name, summed over threads of one name: Python's own, and those of libraries by the system's (Linux)."""
+    named = {thread.native_id: thread.name for thread in threading.enumerate()}
+    found: dict[str, float] = {}
+    for thread in psutil.Process().threads():
+        name = named.get(thread.id) or _comm(thread.id)
+        found[name] = found.get(name, 0.0) + thread.user_time + thread.system_time
+    return found
+
+
+def _comm(thread_id: int) -> str:
+    try:
+        return Path(f"/proc/self/task/{thread_id}/comm").read_text().strip()
+    except OSError:
+        return "other"

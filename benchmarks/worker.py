@@ -52,10 +52,11 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a worker reports."""
+    """What a worker reports. `threads`: CPU seconds by the name of the thread."""
 
     usage: Usage
     samples: list[Sample] = []
+    threads: dict[str, float] = {}
 
 
 class _Metered:
@@ -84,7 +85,7 @@ class _Metered:
             await drain()
             store = self.store
             usage = self._meter.usage(self.done, rows=store.rows if store else 0, requests=store.requests if store else 0)
-            report(self._spec, Found(usage, self.samples))
+            report(self._spec, Found(usage, self.samples, self._meter.by_thread()))
             os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -1,1 +1,1 @@
-"""How events come in: connectors and importers map, validate, seal and append. Must not know projections or the store's driver. Start at `contract.py`."""
+"""How events come in: connectors and importers map, check, seal and append. Must not know projections. Start at `contract.py`."""

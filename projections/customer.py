@@ -32,7 +32,7 @@ _OF_OTHERS: Final = frozenset({"agent", "config", "plan", "projection", "timer"}
 
 
 class CustomerState(msgspec.Struct, array_like=True):
-    """What is known of one customer. Stored: 0.4 kB after one call, about 1.3 kB with three conversations.
+    """What is known of one customer. Stored: 0.6 kB with one conversation, 0.45 kB more for each further one.
 
     `newest_us` is the greatest event time seen; `canonical_id` the customer into whom this one was merged.
     """
@@ -47,7 +47,7 @@ class CustomerState(msgspec.Struct, array_like=True):
 
 
 class Customer:
-    """Folds everything that happens to a customer. Hot path: 7 µs per event (`tests/unit/test_projections_speed.py`)."""
+    """Folds everything that happens to a customer. Hot path: 8.5 µs per event (`tests/unit/test_projections_speed.py`)."""
 
     name: ClassVar[str] = "customer"
     version: ClassVar[int] = 1
@@ -133,7 +133,7 @@ def _as_of(state: CustomerState, at: Moment) -> dict[str, str]:
 
 
 def _view(state: CustomerState, header: Header, at: Moment) -> CustomerSnapshot:
-    """Build all facets, 2 µs: those that did not change are built again, which costs less than keeping them."""
+    """Build all facets, 2.8 µs: those that did not change are built again, since the state does not hold them."""
     return CustomerSnapshot(
         customer_id=header.customer_id,
         tenant=header.tenant,

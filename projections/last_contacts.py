@@ -93,7 +93,7 @@ def fold(book: dict[str, Entry], event: Event, order: Order) -> bool:
 
 
 def facet(book: dict[str, Entry]) -> CustomerLastContacts:
-    """Build the facet: newest first. 0.1 µs per entry."""
+    """Build the facet: newest first. 1 µs with one to four entries."""
     entries = list(book.items())
     if len(entries) > 1:
         entries.sort(key=_by_order, reverse=True)

@@ -66,10 +66,11 @@ def assembler(groups: Sequence[str]) -> Callable[[Settings], Awaitable[tuple[lis
                     group_id=resolver_group(settings),
                 )
             )
-        for group in projecting if store is not None else ():
-            engine = Engine(group, codec, tenant=settings.tenant, cached_subjects_max=settings.cached_subjects_max)
+        if store is not None:
             effects = KafkaEffects(producer, codec, settings.topic, registered)
-            runners.append(GroupRunner(engine, store, effects, topic=settings.topic("interaction")))
+            for group in projecting:
+                engine = Engine(group, codec, tenant=settings.tenant, cached_subjects_max=settings.cached_subjects_max)
+                runners.append(GroupRunner(engine, store, effects, topic=settings.topic("interaction")))
 
         async def release() -> None:
             if store is not None:

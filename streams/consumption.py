@@ -3,21 +3,25 @@
 Kafka's client wants to be polled even while the worker is busy, or the group takes its partitions away and nobody else can
 join. So while the queue is full the loop goes on polling, one record at a time, and keeps what comes. (Pausing partitions
 was tried: those whose first offset was still being looked up never came back after `resume`.)
+
+Commits that a runner waits for are done here too, between polls: a synchronous commit in one thread beside a poll in another
+was seen to wait for ever (confluent-kafka 2.16.0; the broker had answered), and later versions forbid it.
 """
 
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
 from streams.kafka import Place, Subscription
 from streams.records import Batch
 from streams.runner import Runner
+from touchline.errors import Retryable
 from touchline.settings import Settings
 
 __all__ = ["Consumption"]
@@ -32,8 +36,15 @@ KEPT_RECORDS_MAX = 1000
 COMMIT_EVERY_S = 1.0
 
 
-class Stopped(Exception):  # noqa: N818 - it is no error: the loop is told to end
+class Stopped(Exception):
     """Raised inside the loop when the worker stops while it waits."""
+
+
+class _Commit(NamedTuple):
+    """Offsets that a runner wants committed, and who waits for it."""
+
+    offsets: Mapping[Place, int]
+    done: "Future[None]"
 
 
 class Consumption:
@@ -45,6 +56,9 @@ class Consumption:
         self._put = put
         self._loop = loop
         self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._ended = threading.Event()
+        self._commits: deque[_Commit] = deque()
         self._subscription: Subscription | None = None
         self._kept: list[Batch] = []
 
@@ -57,9 +71,13 @@ class Consumption:
         return self._subscription is not None and self._subscription.is_current(batch)
 
     def commit(self, offsets: Mapping[Place, int]) -> None:
-        """Commit offsets and wait for it."""
-        if self._subscription is not None:
-            self._subscription.commit(offsets, wait=True)
+        """Have the polling thread commit offsets, and wait for it: blocks, for a thread of its own. Raises `Retryable`."""
+        asked = _Commit(offsets, Future())
+        self._commits.append(asked)
+        self._wake.set()
+        if self._ended.is_set():
+            self._commit_asked()
+        asked.done.result()
 
     def run(self) -> None:
         """Poll until told to stop. Blocking; whatever it raises must end the process."""
@@ -77,6 +95,7 @@ class Consumption:
         next_commit = time.monotonic() + COMMIT_EVERY_S
         try:
             while not self._stopping.is_set():
+                self._commit_asked()
                 kept, self._kept = self._kept, []
                 batches = _merged([*kept, *subscription.poll(settings.poll_records_max, 0 if kept else POLL_S)])
                 if batches:
@@ -90,6 +109,8 @@ class Consumption:
             log.info("stopped_while_waiting", part=runner.name)
         finally:
             subscription.close()
+            self._ended.set()
+            self._commit_asked()
 
     def _commit_progress(self, subscription: Subscription, committed: dict[Place, int]) -> dict[Place, int]:
         progress = self._runner.progress()
@@ -99,34 +120,53 @@ class Consumption:
 
     def _hand_over(self, subscription: Subscription, batches: list[Batch]) -> None:
         """Put a poll into the queue; while there is no room, go on polling and keep the little that comes."""
-        handed = asyncio.run_coroutine_threadsafe(_coroutine(self._put(batches)), self._loop)
-        while not self._is_done(handed, POLL_S):
+        handed = self._started(_coroutine(self._put(batches)))
+        while not self._is_done(handed):
             if self._stopping.is_set():
                 handed.cancel()
                 raise Stopped
             if len(self._kept) < KEPT_RECORDS_MAX:
                 self._kept.extend(subscription.poll(1, 0))
+        handed.result()
 
-    @staticmethod
-    def _is_done(future: "Future[Any]", timeout_s: float) -> bool:
-        try:
-            future.result(timeout_s)
-        except FutureTimeoutError:
-            return False
-        return True
+    def _started(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Start a coroutine on the worker's loop; its end wakes this thread."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future.add_done_callback(lambda _: self._wake.set())
+        return future
+
+    def _is_done(self, future: "Future[Any]") -> bool:
+        """Wait at most `POLL_S` for a future, committing meanwhile what is asked for, and tell whether it is done."""
+        self._wake.wait(POLL_S)
+        self._commit_asked()
+        return future.done()
+
+    def _commit_asked(self) -> None:
+        """Do the commits that are waited for. Only the polling thread may, until it has ended: then nothing can be committed."""
+        self._wake.clear()
+        while self._commits:
+            asked = self._commits.popleft()
+            if self._subscription is None or self._ended.is_set():
+                left = Retryable("this worker has left its group.", next_step="nothing: these records are read again, and known by their ids.")
+                asked.done.set_exception(left)
+                continue
+            try:
+                self._subscription.commit(asked.offsets, wait=True)
+            except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+                asked.done.set_exception(error)
+            else:
+                asked.done.set_result(None)
 
     def _wait(self, coroutine: Coroutine[Any, Any, T], budget_s: float | None = None) -> T:
         """Run a coroutine on the worker's loop and wait for it, at most `budget_s`, and not beyond a stop."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future = self._started(coroutine)
         deadline = None if budget_s is None else time.monotonic() + budget_s
-        while True:
-            try:
-                return future.result(POLL_S)
-            except FutureTimeoutError:
-                late = deadline is not None and time.monotonic() > deadline
-                if late or (deadline is None and self._stopping.is_set()):
-                    future.cancel()
-                    raise Stopped from None
+        while not self._is_done(future):
+            late = deadline is not None and time.monotonic() > deadline
+            if late or (deadline is None and self._stopping.is_set()):
+                future.cancel()
+                raise Stopped
+        return future.result()
 
 
 def _merged(batches: list[Batch]) -> list[Batch]:

@@ -69,8 +69,8 @@ def conversation_json(row: ConversationRow) -> dict[str, Json]:
     return _struct(row)
 
 
-def record_json(record: Record | Event) -> dict[str, Json]:
-    """Return a record of the catalogue by its Avro names, without what is sealed."""
+def record_json(record: Record | Event | AsOf) -> dict[str, Json]:
+    """Return a record, by its Avro names where it has some, without what is sealed."""
     return _struct(record)
 
 

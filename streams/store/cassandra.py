@@ -1,8 +1,8 @@
 """The store in Cassandra, and the only module that imports the driver.
 
-Everything that needs no driver lies beside: bytes (`encoding.py`), requests (`grouping.py`), ranges (`slices.py`), the bridge to
-asyncio (`inflight.py`), the rows' meaning (`control.py`). Reads and writes are prepared, at LOCAL_QUORUM, and idempotent, since
-every row binds its timestamp. The libev reactor is required: the asyncio reactor takes 2.4 times the CPU and failed under load.
+Whatever needs no driver lies beside: bytes (`encoding.py`), requests (`grouping.py`), ranges (`slices.py`), the bridge to asyncio
+(`inflight.py`). Reads and writes are prepared, at LOCAL_QUORUM, and idempotent, since every row binds its timestamp.
+The libev reactor is required: the asyncio reactor takes 2.4 times the CPU and failed under load.
 """
 
 import asyncio
@@ -102,8 +102,7 @@ class Driver:
     """One cluster connection of a process, shared by the stores of several keyspaces. Its methods may block, except `send`."""
 
     def __init__(self, cluster: Cluster, session: Session) -> None:
-        self.cluster = cluster
-        self.session = session
+        self.cluster, self.session = cluster, session
         self._rings: dict[str, tuple[object, Ring]] = {}
         self.prepared: dict[str, PreparedStatement] = {}
         self._lock = Lock()

@@ -4,6 +4,8 @@ Every write is an INSERT, here and in Cassandra: it also writes the row's marker
 Per cell the greater timestamp wins; at equal ones a deleted cell, then one with a TTL, then the larger bytes. Deleting a
 row hides what was written to it at that timestamp or before. Static columns belong to the partition and outlive its rows.
 
+One thing it takes that Cassandra refuses: rows of one partition that are too large for one request.
+
 Memory: everything ever written, and deleted rows too (their tombstones must go on hiding late writes); about 0.5 kB a row
 of ten columns. Nothing is compacted: whoever simulates a year sizes the machine for its final tables.
 """

@@ -84,7 +84,7 @@ class Installation:
         names = [f"{self.settings.topic_prefix}.channel.{channel}.v1" for channel in channels]
         left = {place: end for place, end in Cluster(self.settings.brokers).end_offsets(names).items() if end}
         group = f"test-{time.time_ns()}"
-        reader = Subscription(self.settings.brokers, group, names, assigned=lambda places: dict.fromkeys(places, 0), revoked=lambda places: None)
+        reader = Subscription(self.settings.brokers, group, names, assigned=lambda places: dict.fromkeys(places, 0), revoked=lambda _: None)
         heads = []
         try:
             while left:

@@ -30,9 +30,7 @@ def until(condition: Callable[[], object], within_s: float, what: str, *, pause_
 
 def run(command: Sequence[str], environment: Mapping[str, str], folder: Path, *, within_s: float = 60.0) -> "subprocess.CompletedProcess[str]":
     """Run a command of the installed product to its end."""
-    return subprocess.run(  # noqa: S603 - our own command
-        _installed(command), env=dict(environment), cwd=folder, capture_output=True, text=True, timeout=within_s, check=False
-    )
+    return subprocess.run(_installed(command), env=dict(environment), cwd=folder, capture_output=True, text=True, timeout=within_s, check=False)
 
 
 class Running:
@@ -43,9 +41,7 @@ class Running:
         self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
         with self.out.open("ab") as out, self.err.open("ab") as err:
             self._out_from, self._err_from = out.tell(), err.tell()
-            self._process = subprocess.Popen(  # noqa: S603 - our own command
-                _installed(command), env=dict(environment), cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err
-            )
+            self._process = subprocess.Popen(_installed(command), env=dict(environment), cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
 
     def __enter__(self) -> Self:
         return self
@@ -87,11 +83,8 @@ class Running:
 
     def log(self) -> list[dict[str, Any]]:
         """Return its structured log so far."""
-        found = []
-        for line in _read(self.err, self._err_from).splitlines():
-            if line.startswith("{") and line.endswith("}"):
-                found.append(json.loads(line))
-        return found
+        lines = _read(self.err, self._err_from).splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
     def last_words(self) -> str:
         """Return the end of what it wrote to standard error."""

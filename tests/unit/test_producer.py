@@ -1,7 +1,6 @@
 """The producer against librdkafka's own mock cluster: what is acknowledged, what is sent again, what ends it."""
 
 import asyncio
-import socket
 import time
 
 import pytest
@@ -11,13 +10,10 @@ from connectors import producer as module
 from connectors.producer import FatalProducerError, Producer
 from touchline.errors import Misconfigured, Retryable
 
+NOBODY = "127.0.0.1:1"
+"""Where no broker listens; not a free port of the system's choice, since a client can come to be connected to itself there."""
+
 MOCK = {"test.mock.num.brokers": 1, "allow.auto.create.topics": True}
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 @pytest.fixture
@@ -43,7 +39,7 @@ def test_draining_nothing_is_harmless(mock: Producer) -> None:
 
 
 def test_while_the_broker_is_away_a_drain_says_so_and_nothing_counts_as_written() -> None:
-    away = Producer(f"127.0.0.1:{free_port()}", delivery_timeout_s=60)
+    away = Producer(NOBODY, delivery_timeout_s=60)
     away.produce("t", b"k", b"v")
     with pytest.raises(Retryable, match="still wait for the broker"):
         asyncio.run(away.drain(1.2))
@@ -54,7 +50,7 @@ def test_while_the_broker_is_away_a_drain_says_so_and_nothing_counts_as_written(
 
 def test_what_was_not_acknowledged_in_time_is_kept_and_sent_again_by_the_next_drain() -> None:
     """A caller that repeats `drain` on `Retryable` loses nothing, headers included."""
-    away = Producer(f"127.0.0.1:{free_port()}", delivery_timeout_s=0.3)
+    away = Producer(NOBODY, delivery_timeout_s=0.3)
     away.produce("t", b"k", b"v", [("ce_id", b"1")])
     away.produce("t", None, None)
     for _ in range(2):
@@ -83,7 +79,7 @@ def test_a_fatal_error_ends_every_drain(mock: Producer) -> None:
 
 def test_a_full_queue_is_waited_for_and_then_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUEUE_WAIT_S", 0.2)
-    away = Producer(f"127.0.0.1:{free_port()}", config={"queue.buffering.max.messages": 5}, delivery_timeout_s=60)
+    away = Producer(NOBODY, config={"queue.buffering.max.messages": 5}, delivery_timeout_s=60)
     for _ in range(5):
         away.produce("t", b"k", b"v")
     with pytest.raises(Retryable, match="queue has been full"):

@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Annotated, Final, get_args
 
 import typer
 
@@ -13,50 +11,32 @@ from touchline.errors import Refused
 from touchline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from schemas.sealing import Opening
-    from streams.customer_view import CustomerView
-    from streams.reading import CustomerReader, Page
-    from streams.timeline_row import TimelineRow
-    from touchline.opening import Opener
+    from rich.console import Console
+    from rich.table import Table
 
-__all__ = ["Desk", "register"]
+    from schemas.events import CustomerPreferences
+    from touchline.opening import ShownCustomer, ShownEvent
 
-_SHOWN: Final = 10
-_PAGE: Final = 500
+__all__ = ["register"]
 
-Id = Annotated[str | None, typer.Argument(metavar="[ID]", help="The customer_id, whole.")]
-ByHandle = Annotated[str | None, typer.Option("--handle", metavar="KIND:VALUE", help="Find by a handle: phone:+49301234567, email:ann@example.org.")]
+_NEWEST: Final = 10
+_ID_CELLS: Final = 20
+_MARKS: Final = {
+    "phone": "☎", "email": "✉", "webchat": "▭", "social": "@", "messaging": "▷",
+    "store": "⌂", "portal": "▤", "community": "¶", "bot": "◎", "backoffice": "▣",
+}  # fmt: skip
+"""One cell wide each, in Chinese terminals too."""
+
+_ARROWS: Final = {"inbound": "→ in", "outbound": "← out"}
+
+Id = Annotated[str | None, typer.Argument(metavar="ID", help="The customer_id, whole.", show_default=False)]
+ByHandle = Annotated[str | None, typer.Option("--handle", metavar="KIND:VALUE", help="Instead of ID: phone:+49301234567, email:ann@example.org.")]
 Tenant = Annotated[str | None, typer.Option(help="Whose customer it is; default: the setting.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What the commands need of the world: a reader of the tables, and an opener of what is sealed."""
-
-    reader: "CustomerReader"
-    opener: "Opener"
-
-    @classmethod
-    @asynccontextmanager
-    async def at(cls, settings: Settings) -> "AsyncIterator[Desk]":
-        """Connect to Cassandra; everything is released in the end."""
-        from schemas.codec import Codec
-        from streams.reading import CustomerReader, active_version
-        from streams.store.cassandra import CassandraStore
-        from touchline.opening import Opener, data_keys_beside
-
-        codec = Codec()
-        store = await CassandraStore.connect(settings)
-        try:
-            yield cls(CustomerReader(store, codec, active_version()), Opener(settings, data_keys_beside(store, settings), codec))
-        finally:
-            await store.close()
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Customers: their 360° views.\n\nExample:  touchline customer show --handle phone:+49301234567")
+    group = typer.Typer(no_args_is_help=True, help="A customer's 360° view.\n\nExample:  touchline customer show --handle phone:+49301234567")
     group.callback()(_group)
     group.command("show", epilog="Example:  touchline customer show --handle email:ann@example.org")(show)
     app.add_typer(group, name="customer")
@@ -64,19 +44,223 @@ def register(app: typer.Typer) -> None:
 
 
 def _group() -> None:
-    """Customers: their 360° views."""
+    """Keep `show` a command of its own: a group of one would swallow its name."""
 
 
-def show(customer: Id = None, *, handle: ByHandle = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
-    """Show a customer: who it is, what stands open, the latest contacts, and the newest of the timeline.
+def show(
+    customer: Id = None,
+    *,
+    handle: ByHandle = None,
+    tenant: Tenant = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show a customer: who it is, what stands open, the latest contacts, the newest of the timeline. Times are UTC.
 
-    Texts and handles are opened with this machine's key file; what was erased stays erased. Times are UTC.
+    Texts and handles are opened with this machine's key file; what was erased stays erased.
     """
-    who = _Who(customer, handle, tenant)
+    from touchline import opening
 
-    async def read(desk: Desk) -> "tuple[CustomerView, Page, list[Opening | None], list[Opening | None]]":
-        view = await who.find(desk)
-        page = await desk.reader.timeline(view.tenant, view.customer_id, limit=_SHOWN)
-        handles = [view.sealed_handles.get(found.hash) for found in view.contact.handles]
-        opened = await desk.opener.open([*handles, *(row.sealed for row in page.rows)])
-        return view, page, opened[: len(handles)], opened[len(handles) :]
+    settings = load_settings()
+    whose = tenant or settings.tenant
+    customer_id = _customer_id(settings, whose, customer, handle)
+
+    async def read() -> "ShownCustomer":
+        async with opening.desk(settings) as desk:
+            return await desk.customer(whose, customer_id, newest=_NEWEST)
+
+    found = asyncio.run(read())
+    if as_json:
+        typer.echo(json.dumps(found.json(), ensure_ascii=False))
+    else:
+        _draw_customer(_console(), found)
+
+
+def timeline(
+    customer: Id = None,
+    *,
+    handle: ByHandle = None,
+    tenant: Tenant = None,
+    channel: Annotated[list[str] | None, typer.Option("--channel", help="Only this channel; repeat it for several.")] = None,
+    kind: Annotated[list[str] | None, typer.Option("--type", help="Only this type (message.received) or family (message); repeatable.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="From this time on: 2026-01-12T09:00:00Z, or a day (UTC).")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this time.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many events at most.")] = 20,
+    cursor: Annotated[str | None, typer.Option(help="Go on where an earlier call with the same filters ended.")] = None,
+    hidden: Annotated[bool, typer.Option("--all", help="Technical events too.")] = False,
+    sealed: Annotated[bool, typer.Option("--sealed", help="Leave closed what is sealed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of kind `event` per event, then one of kind `page`.")] = False,
+) -> None:
+    """Show what happened to a customer over all channels, newest first. Times are UTC."""
+    from schemas.events import EVENT_TYPES, Channel
+    from touchline import opening
+
+    settings = load_settings()
+    whose = tenant or settings.tenant
+    filters = {
+        "channels": _known("--channel", channel or (), get_args(Channel)),
+        "types": _known("--type", kind or (), {*EVENT_TYPES, *(name.partition(".")[0] for name in EVENT_TYPES)}),
+        "since_us": _time("--since", since),
+        "until_us": _time("--until", until),
+        "hidden": hidden,
+    }
+    customer_id = _customer_id(settings, whose, customer, handle)
+
+    async def read() -> "tuple[list[ShownEvent], str | None]":
+        async with opening.desk(settings) as desk:
+            return await desk.timeline(whose, customer_id, limit=limit, cursor=cursor, closed=sealed, **filters)
+
+    events, after = asyncio.run(read())
+    if as_json:
+        for event in events:
+            typer.echo(json.dumps(event.json(), ensure_ascii=False))
+        typer.echo(json.dumps({"kind": "page", "customer_id": customer_id, "events": len(events), "next_cursor": after}))
+        return
+    _draw_events(_console(), events, "Timeline")
+    if after:
+        typer.echo(f"More, with the same filters: --cursor {after}")
+
+
+def _customer_id(settings: Settings, tenant: str, customer: str | None, handle: str | None) -> str:
+    """Return whom the arguments name. Ends with exit 2 unless it is exactly one, in the right form."""
+    from touchline.opening import customer_of
+
+    if (customer is None) == (handle is None):
+        raise typer.BadParameter("name the customer by ID or by --handle, one of both.", param_hint="ID")
+    if handle is None:
+        return customer or ""
+    try:
+        return customer_of(settings, tenant, handle)
+    except Refused as error:
+        raise typer.BadParameter(str(error), param_hint="--handle") from None
+
+
+def _known(option: str, given: Collection[str], known: Collection[str]) -> Collection[str]:
+    for name in given:
+        if name not in known:
+            raise typer.BadParameter(f"there is no {name!r}; choose from {', '.join(sorted(known))}.", param_hint=option)
+    return given
+
+
+def _time(option: str, text: str | None) -> int | None:
+    from streams.plain import instant_us
+
+    try:
+        return None if text is None else instant_us(text)
+    except ValueError:
+        raise typer.BadParameter("write a time with its offset, such as 2026-01-12T09:00:00Z, or a day.", param_hint=option) from None
+
+
+# -- drawing: everything that others wrote goes through `clean`, and nothing is read as markup -----------------------------
+
+
+def _draw_customer(console: "Console", found: "ShownCustomer") -> None:
+    from streams.excerpts import clean, journey
+
+    view = found.view
+    console.print(f"Customer {view.customer_id}, tenant {view.tenant}", style="bold", markup=False)
+    if view.as_of is not None:
+        where = f"partition {view.as_of.partition}, offset {view.as_of.offset}, view v{view.version}"
+        console.print(f"as of {_at(view.as_of.event_time_us)} UTC; {where}", style="dim", markup=False)
+    if view.canonical_id:
+        console.print(f"Merged into {view.canonical_id}: what followed is there.", style="yellow", markup=False)
+    if view.unreadable:
+        console.print(f"Cannot be read: {', '.join(view.unreadable)}.", style="red", markup=False)
+    console.print()
+    who = _table("Who", "kind", "handle", "verified", "since (UTC)")
+    for one in found.handles:
+        missing = "not kept" if one.state == "none" else one.state
+        _add(who, one.kind, clean(one.value) if one.value else f"({missing})", "yes" if one.verified else "", _at(one.first_seen_us))
+    console.print(who, "", sep="\n")
+    open_ones = _table("Open conversations", "last (UTC)", "", "conversation", "status", "with", "channels")
+    for it in view.open_conversations.conversations:
+        status, owner = ", ".join(filter(None, (it.status, it.priority))), ", ".join(filter(None, (it.team, it.assignee)))
+        _add(
+            open_ones,
+            _at(it.last_at_us),
+            _arrow(it.last_direction),
+            _short(it.conversation_id),
+            clean(status),
+            clean(owner),
+            journey(it.channels or (it.channel,)),
+        )
+    console.print(open_ones if open_ones.row_count else "No conversation stands open.", "", sep="\n")
+    last = _table("Last contacts", "time (UTC)", "", "channel", "team", "conversation", "what")
+    for entry in view.last_contacts.contacts:
+        team, conversation = clean(entry.actor_team or ""), _short(entry.conversation_id or "")
+        _add(last, _at(entry.at_us), _arrow(entry.direction), _channel(entry.channel), team, conversation, entry.type)
+    console.print(last if last.row_count else "No contact yet.", "", sep="\n")
+    console.print(_habits(view.preferences), "", sep="\n", markup=False)
+    _draw_events(console, found.newest, f"Timeline, the newest {len(found.newest)}")
+
+
+def _draw_events(console: "Console", events: "Sequence[ShownEvent]", title: str) -> None:
+    from rich.text import Text
+
+    from streams.excerpts import excerpt, journey, journeys
+
+    table = _table(title, "time (UTC)", "", "channel", "what")
+    for row, opening, closed in events:
+        what = Text.assemble((row.type, "dim" if row.hidden else "cyan"), "  ", excerpt(row, opening, closed=closed))
+        _add(table, _at(row.occurred_at_us), _arrow(row.direction), _channel(row.channel), what)
+    console.print(table if table.row_count else "Nothing in the timeline.")
+    for conversation, channels in journeys(event.row for event in events).items():
+        console.print(f"{_short(conversation)}: {journey(channels)}", markup=False, style="dim")
+
+
+def _habits(preferences: "CustomerPreferences") -> str:
+    """Return in a sentence how the customer comes to us."""
+    counts = sorted(preferences.channels.items(), key=lambda item: (-item[1], item[0]))
+    if not counts:
+        return "Has not come to us yet."
+    said = f"Comes by {', '.join(f'{channel} ({n:,})' for channel, n in counts)}"
+    if preferences.latest_channel and preferences.latest_at_us is not None:
+        said += f"; last by {preferences.latest_channel} at {_at(preferences.latest_at_us)}"
+    if preferences.best_hours:
+        said += f"; mostly at {', '.join(f'{hour:02d}' for hour in preferences.best_hours)} h UTC"
+    return f"{said}; language {preferences.language}." if preferences.language else f"{said}."
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _table(title: str, *columns: str) -> "Table":
+    """Return a table whose last column takes, and is cut to, what the others leave."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, expand=True)
+    for column in columns[:-1]:
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    table.add_column(columns[-1], no_wrap=True, overflow="ellipsis", ratio=1)
+    return table
+
+
+def _add(table: "Table", *cells: object) -> None:
+    from rich.text import Text
+
+    table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
+
+
+def _at(at_us: int) -> str:
+    """Return a time for people, to the second."""
+    from streams.plain import utc
+
+    return utc(at_us)[:19].replace("T", " ")
+
+
+def _channel(channel: str) -> str:
+    return f"{_MARKS.get(channel, '·')} {channel}"
+
+
+def _arrow(direction: str) -> str:
+    return _ARROWS.get(direction, "· int")
+
+
+def _short(identifier: str) -> str:
+    """Return an id, cut where it would take the line: --json has it whole."""
+    from streams.excerpts import clean
+
+    return clean(identifier, _ID_CELLS)

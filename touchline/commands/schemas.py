@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 def generate(
     unchecked: bool = typer.Option(False, "--unchecked", help="Write the classes though a rule is broken; appends no id."),
 ) -> None:
-    """Write schemas/events.py and docs/events.md and append new ids to schemas/ids.json, from the .avsc files. Nothing is written if a rule is broken.
+    """Write schemas/events.py and docs/events.md and append ids to schemas/ids.json, from the .avsc files. Nothing is written if a rule is broken.
 
     Example: touchline schemas generate
     """

@@ -124,7 +124,7 @@ class _Run:
 
     async def feed(self, files: Sequence[Path], form: "FileForm | None") -> None:
         """Fold the files, one after the other."""
-        gc.disable()  # what is built here stays and forms no cycles: looking for them takes a quarter of the time
+        gc.disable()  # what is built here stays and forms no cycles: looking for them took an eighth of the time
         try:
             for path in files:
                 await self._feed(path, form)
@@ -145,7 +145,9 @@ class _Run:
             lines.write(out)
         for group in self._groups if digest else ():
             found = await store_digest(self._store, group, self._codec)
-            out.write(json.dumps({"kind": "digest", "group": group.name, "version": group.version, "digest": found}).encode() + b"\n")
+            out.write(
+                json.dumps({"kind": "digest", "group": group.name, "version": group.version, "digest": found}, separators=(",", ":")).encode() + b"\n"
+            )
 
     def tell(self) -> None:
         """Tell on standard error what became of the records. Raises `TouchlineError` if customers were parked."""
@@ -164,7 +166,7 @@ class _Run:
             err=True,
         )
         if parked:
-            raise TouchlineError(f"{parked:,} customers were parked: a projection failed on an event of theirs.", next_step="mend the projection.")
+            raise TouchlineError(f"Customers parked: {parked:,}. A projection failed on an event of theirs.", next_step="mend the projection.")
 
     async def _feed(self, path: Path, form: "FileForm | None") -> None:
         from rich.console import Console

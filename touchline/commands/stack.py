@@ -35,7 +35,19 @@ class Section:
     troubles: tuple[str, ...] = ()
 
 
-SECTIONS: list[Callable[[Settings], Section | None]] = []
+def _later(name: str) -> Callable[[Settings], Section | None]:
+    """Return a question of `touchline/sections.py`, whose libraries are imported only once it is asked."""
+
+    def ask(settings: Settings) -> Section | None:
+        from touchline import sections
+
+        question: Callable[[Settings], Section | None] = getattr(sections, name)
+        return question(settings)
+
+    return ask
+
+
+SECTIONS: list[Callable[[Settings], Section | None]] = [_later(name) for name in ("versions", "lag", "parked", "quarantined")]
 """What `status` shows below the servers, in this order. Each asks the servers for one thing; None means: nothing to show."""
 
 HOME = STACK_FILE.parent
@@ -146,7 +158,7 @@ def _sections(settings: Settings) -> tuple[list[Section], list[str]]:
         if section is not None:
             sections.append(section)
             troubles += section.troubles
-    return sections, troubles
+    return sections, list(dict.fromkeys(troubles))  # two questions to one silent server have one answer
 
 
 def _print(reports: "Sequence[Report]", sections: Sequence[Section], troubles: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
 from typing import Any
 
 import msgspec
@@ -80,11 +81,18 @@ class CentreFeed:
         return Input(SOURCE, self._chunks(), None, "records")
 
     def _events(self) -> Iterator[dict[str, Any]]:
+        """Yield the events of day after day in order of time; what is under way when a day ends goes on in the next one."""
         start = (self._clock() - timedelta(seconds=self._day_s * HISTORY_DAYS)).replace(microsecond=0)
         seed = self._seed
+        waiting: list[tuple[datetime, int, dict[str, Any], Iterator[dict[str, Any]]]] = []
         while True:
-            yield from events(seed, start, *self._scale, self._tenant, day_s=self._day_s)
-            seed, start = seed + 1, start + timedelta(seconds=self._day_s)
+            if not waiting or waiting[0][0] >= start:
+                _push(waiting, seed, events(seed, start, *self._scale, self._tenant, day_s=self._day_s))
+                seed, start = seed + 1, start + timedelta(seconds=self._day_s)
+                continue
+            _, day, event, rest = heappop(waiting)
+            yield event
+            _push(waiting, day, rest)
 
     def _chunks(self) -> Iterator[Chunk]:
         reader = PublicReader(tenant=self._tenant)
@@ -104,3 +112,9 @@ class CentreFeed:
             if len(slots) < CHUNK_RECORDS:
                 self.history_done.set()
                 time.sleep(POLL_S)
+
+
+def _push(waiting: list[tuple[datetime, int, dict[str, Any], Iterator[dict[str, Any]]]], day: int, events_: Iterator[dict[str, Any]]) -> None:
+    event = next(events_, None)
+    if event is not None:
+        heappush(waiting, (datetime.fromisoformat(event["time"]), day, event, events_))

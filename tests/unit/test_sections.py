@@ -1,0 +1,196 @@
+"""What `touchline status` says of the product; the servers behind it are stand-ins, one of them silent."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from projections.registry import GROUPS
+from schemas.codec import Codec
+from schemas.events import Quarantined
+from streams.kafka import Place
+from streams.parking import ParkedCustomer
+from streams.records import Batch, RawRecord
+from streams.store.catalogue import known_tables
+from streams.store.memory import MemoryStore
+from streams.store.port import Checkpoint, GroupVersion
+from touchline import sections
+from touchline.commands import stack
+from touchline.errors import Misconfigured, Retryable
+from touchline.settings import Settings
+
+SETTINGS = Settings(topic_prefix="touchline", brokers="nowhere:1")
+VIEW = GroupVersion("view", GROUPS["view"].version)
+
+
+class FakeCluster:
+    """A broker's answers; `silent_s` is how long it takes."""
+
+    ends: Mapping[Place, int] = {}
+    starts: Mapping[Place, int] = {}
+    committed_by: Mapping[str, Mapping[Place, int]] = {}
+    silent_s = 0.0
+    error: Exception | None = None
+
+    def __init__(self, brokers: str) -> None:
+        assert brokers == SETTINGS.brokers
+        time.sleep(self.silent_s)
+        if self.error is not None:
+            raise self.error
+
+    def end_offsets(self, topics: Iterable[str]) -> dict[Place, int]:
+        return {place: end for place, end in self.ends.items() if place.topic in set(topics)}
+
+    def ranges(self, topics: Iterable[str]) -> dict[Place, tuple[int, int]]:
+        return {place: (self.starts.get(place, 0), end) for place, end in self.end_offsets(topics).items()}
+
+    def committed(self, group_id: str, topics: Iterable[str]) -> dict[Place, int]:
+        del topics
+        return dict(self.committed_by[group_id])
+
+
+class FakeSubscription:
+    """Hands out what lies in the quarantine topic from the offsets that were asked for."""
+
+    records: Mapping[int, list[bytes]] = {}
+    closed = 0
+
+    def __init__(self, brokers: str, group_id: str, topics: Iterable[str], **callbacks: Any) -> None:
+        assert group_id.startswith("touchline-status-"), "it disturbs no group of the product"
+        del brokers, topics
+        starts = callbacks["assigned"]([])
+        self._batches = self._lying(starts)
+
+    def _lying(self, starts: Mapping[Place, int]) -> Iterator[Batch]:
+        for place, start in starts.items():
+            found = [RawRecord(n, None, raw, 0) for n, raw in enumerate(self.records[place.partition]) if n >= start]
+            if found:
+                yield Batch(place.partition, found, 0, place.topic)
+
+    def poll(self, records_max: int, timeout_s: float) -> list[Batch]:
+        del records_max, timeout_s
+        batch = next(self._batches, None)
+        return [] if batch is None else [batch]
+
+    def close(self) -> None:
+        type(self).closed += 1
+
+
+class FakeCassandra:
+    """Gives out a store in memory, or fails."""
+
+    store = MemoryStore(known_tables())
+    error: Exception | None = None
+
+    @classmethod
+    async def connect(cls, settings: Settings) -> MemoryStore:
+        del settings
+        if cls.error is not None:
+            raise cls.error
+        return cls.store
+
+
+@pytest.fixture(autouse=True)
+def _world(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sections, "Cluster", FakeCluster)
+    monkeypatch.setattr(sections, "Subscription", FakeSubscription)
+    monkeypatch.setattr(sections, "CassandraStore", FakeCassandra)
+    monkeypatch.setattr(sections, "_SILENT", set())
+    monkeypatch.setattr(FakeCassandra, "store", MemoryStore(known_tables()))
+
+
+def test_lag_is_the_end_less_what_was_committed_per_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    phone, email = Place("touchline.channel.phone.v1", 0), Place("touchline.channel.email.v1", 0)
+    log = [Place("touchline.interaction.v1", n) for n in range(3)]
+    monkeypatch.setattr(FakeCluster, "ends", {phone: 1000, email: 5, log[0]: 10, log[1]: 20, log[2]: 0})
+    monkeypatch.setattr(FakeCluster, "committed_by", {"touchline.resolver": {phone: 400, email: 5}, "touchline.view.v1": {log[0]: 10, log[1]: 25}})
+    section = sections.lag(SETTINGS)
+    assert section is not None
+    assert section.rows == (("touchline.resolver", "600", "1 of 2"), ("touchline.view.v1", "0", "0 of 3"))
+    assert section.data["touchline.resolver"] == {"records": 600, "partitions": 2, "behind": 1}
+
+
+def test_a_group_that_never_committed_has_everything_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeCluster, "ends", {Place("touchline.interaction.v1", 0): 7})
+    monkeypatch.setattr(FakeCluster, "committed_by", {"touchline.resolver": {}, "touchline.view.v1": {}})
+    section = sections.lag(SETTINGS)
+    assert section is not None
+    assert section.data == {"touchline.view.v1": {"records": 7, "partitions": 1, "behind": 1}}
+
+
+def test_parked_customers_are_a_trouble_and_name_no_more_than_ten() -> None:
+    waiting = [ParkedCustomer(f"cu-{n:02d}", 0, n, 0, n + 2, 3, "raised:ValueError", "abc", "projections/customer.py:7:apply") for n in range(12)]
+    asyncio.run(FakeCassandra.store.write([row for one in waiting for row in one.writes(*VIEW, one.first_offset, 1)]))
+    section = sections.parked(SETTINGS)
+    assert section is not None
+    assert section.rows[0] == ("view", "cu-00", "3", "raised:ValueError", "projections/customer.py:7:apply")
+    assert section.rows[-1][1] == "... and 2 more"
+    assert len(section.data) == 12
+    assert section.troubles == ("Customers parked: 12; records of theirs that wait: 36.",)
+
+
+def test_versions_sum_up_the_checkpoints() -> None:
+    for partition, checkpoint in enumerate([Checkpoint(10, 1, True, 1), Checkpoint(2_000, 1, True, 1)]):  # noqa: FBT003 - its third value
+        asyncio.run(FakeCassandra.store.save_checkpoints(VIEW, {partition: checkpoint}))
+    section = sections.versions(SETTINGS)
+    assert section is not None
+    assert section.rows == (("view", "v1", "active", "2", "2,010"),)
+
+
+def test_quarantined_counts_all_and_reads_the_newest_thousand_for_their_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = Codec()
+
+    def note(reason: str) -> bytes:
+        return codec.encode(Quarantined(id="q", source="/x", tenant="t", reason=reason, detail="", stage="connector", at_us=1))
+
+    topic = "touchline.quarantine.v1"
+    lying = {0: [note("old")] * 1500 + [note("future_dated")] * 500, 1: [note("wrong_type")] * 2 + [b"junk"], 2: []}
+    monkeypatch.setattr(FakeSubscription, "records", lying)
+    monkeypatch.setattr(FakeCluster, "ends", {Place(topic, n): len(found) for n, found in lying.items()})
+    before = FakeSubscription.closed
+    section = sections.quarantined(SETTINGS)
+    assert section is not None
+    assert section.title == "Quarantined: 2,003 in 90 days; reasons of the newest 503"
+    assert section.data["reasons"] == {"future_dated": 500, "wrong_type": 2, "unreadable": 1}
+    assert FakeSubscription.closed == before + 1
+
+
+def test_before_anything_has_run_there_is_nothing_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [ask(SETTINGS) for ask in (sections.lag, sections.parked, sections.quarantined, sections.versions)] == [None] * 4
+    monkeypatch.setattr(FakeCassandra.store, "load_checkpoints", _no_tables)
+    assert sections.versions(SETTINGS) is None
+
+
+async def _no_tables(group: GroupVersion) -> dict[int, Checkpoint]:
+    raise Misconfigured(f"no tables of {group.group}")
+
+
+def test_a_silent_broker_is_said_in_words_within_the_wait_and_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sections, "WAIT_S", 0.2)
+    monkeypatch.setattr(FakeCluster, "silent_s", 3.0)
+    began = time.monotonic()
+    for ask in (sections.lag, sections.quarantined):
+        with pytest.raises(Retryable, match="Kafka did not answer within"):
+            ask(SETTINGS)
+    assert time.monotonic() - began < 1.0
+
+
+def test_a_node_that_refuses_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeCassandra, "error", Retryable("connecting failed."))
+    with pytest.raises(Retryable, match="connecting failed"):
+        sections.parked(SETTINGS)
+    monkeypatch.setattr(FakeCluster, "error", OSError("boom"))
+    with pytest.raises(Retryable, match=r"Kafka could not be asked \(OSError\)"):
+        sections.lag(SETTINGS)
+
+
+def test_status_shows_the_rest_when_one_server_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sections, "WAIT_S", 0.2)
+    monkeypatch.setattr(FakeCluster, "silent_s", 3.0)
+    asyncio.run(FakeCassandra.store.save_checkpoints(VIEW, {0: Checkpoint(10, 1, True, 1)}))  # noqa: FBT003 - its third value
+    found, troubles = stack._sections(SETTINGS)
+    assert [section.name for section in found] == ["versions"]
+    assert len(troubles) == 1, "two questions to one silent broker are one trouble"
+    assert "Kafka did not answer" in troubles[0]

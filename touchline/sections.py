@@ -1,0 +1,185 @@
+"""What `touchline status` says of the product below its servers: lag, parked customers, what was quarantined, versions.
+
+Every question waits `WAIT_S` at most. A broker or node that does not answer is said in words, and the rest is shown.
+"""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+from uuid import uuid4
+
+from projections.registry import GROUPS
+from schemas.codec import Codec
+from schemas.events import Quarantined
+from schemas.topics import CHANNELS
+from streams.kafka import Cluster, Place, Subscription
+from streams.store.cassandra import CassandraStore
+from streams.store.parked import ParkedCustomers
+from streams.store.port import GroupVersion, Store
+from touchline.commands.stack import Section
+from touchline.errors import Misconfigured, Retryable, TouchlineError
+from touchline.settings import Settings
+
+__all__ = ["WAIT_S", "lag", "parked", "quarantined", "versions"]
+
+T = TypeVar("T")
+
+WAIT_S: Final = 5.0
+"""How long one question may take."""
+
+_SILENT: Final[set[tuple[str, str]]] = set()
+"""Servers that did not answer in time; in this process they are not waited for again."""
+
+_TAIL_RECORDS_MAX: Final = 1000
+_TAIL_WAIT_S: Final = 3.0
+_PARKED_SHOWN_MAX: Final = 10
+
+
+def lag(settings: Settings) -> Section | None:
+    """Show, per consumer group, how many records it has before it; nothing where there are no topics yet."""
+    interaction = settings.topic("interaction")
+    channels = [settings.topic(f"channel.{channel}") for channel in CHANNELS]
+    groups = {f"{settings.topic_prefix}.resolver": channels}
+    groups |= {f"{settings.topic_prefix}.{group.name}.v{group.version}": [interaction] for group in GROUPS.values()}
+
+    def ask() -> dict[str, dict[str, int]]:
+        cluster = Cluster(settings.brokers)
+        ends = cluster.end_offsets([*channels, interaction])
+        found = {}
+        for name, topics in groups.items():
+            committed = cluster.committed(name, topics) if ends else {}
+            behind = {place: end - min(committed.get(place, 0), end) for place, end in ends.items() if place.topic in topics}
+            if behind:
+                found[name] = {"records": sum(behind.values()), "partitions": len(behind), "behind": sum(map(bool, behind.values()))}
+        return found
+
+    found = _within("Kafka", settings.brokers, ask)
+    rows = tuple((name, f"{it['records']:,}", f"{it['behind']} of {it['partitions']}") for name, it in found.items())
+    return Section("lag", "Lag", ("group", "records to read", "partitions behind"), rows, found) if found else None
+
+
+def parked(settings: Settings) -> Section | None:
+    """Show the customers who wait because a projection failed on one of their records; nothing if there is none."""
+
+    async def ask(store: Store) -> list[dict[str, str | int]]:
+        customers = ParkedCustomers(store)
+        return [
+            {"group": g.name, "version": g.version, "customer": one.customer, "records": one.n, "reason": one.reason, "failed_at": one.failed_at}
+            for g in GROUPS.values()
+            for one in await customers.load(GroupVersion(g.name, g.version))
+        ]
+
+    found = _from_store(settings, ask)
+    if not found:
+        return None
+    rows = [tuple(str(it[name]) for name in ("group", "customer", "records", "reason", "failed_at")) for it in found[:_PARKED_SHOWN_MAX]]
+    if len(found) > _PARKED_SHOWN_MAX:
+        rows.append(("", f"... and {len(found) - _PARKED_SHOWN_MAX:,} more", "", "", ""))
+    trouble = f"Customers parked: {len(found):,}; records of theirs that wait: {sum(int(it['records']) for it in found):,}."
+    return Section("parked", "Parked customers", ("group", "customer", "waiting", "reason", "at"), tuple(rows), found, (trouble,))
+
+
+def quarantined(settings: Settings) -> Section | None:
+    """Show how many inputs were quarantined in the last 90 days (what the topic keeps), and the newest ones' reasons."""
+    topic = settings.topic("quarantine")
+
+    def ask() -> tuple[int, Counter[str]]:
+        ranges = Cluster(settings.brokers).ranges([topic])
+        total = sum(high - low for low, high in ranges.values())
+        return total, _reasons(settings.brokers, topic, ranges) if total else Counter()
+
+    total, reasons = _within("Kafka", settings.brokers, ask)
+    if not total:
+        return None
+    looked_at = sum(reasons.values())
+    rows = tuple((reason, f"{n:,}") for reason, n in reasons.most_common())
+    title = f"Quarantined: {total:,} in 90 days; reasons of the newest {looked_at:,}"
+    return Section("quarantined", title, ("reason", "records"), rows, {"total": total, "looked_at": looked_at, "reasons": dict(reasons)})
+
+
+def versions(settings: Settings) -> Section | None:
+    """Show, per group version, whether it is active and how far it has come; nothing before a worker has run."""
+
+    async def ask(store: Store) -> list[dict[str, str | int | bool]]:
+        found: list[dict[str, str | int | bool]] = []
+        for group in GROUPS.values():
+            checkpoints = (await store.load_checkpoints(GroupVersion(group.name, group.version))).values()
+            if checkpoints:
+                active, applied = all(c.active for c in checkpoints), sum(c.next_offset for c in checkpoints)
+                found.append({"group": group.name, "version": group.version, "active": active, "partitions": len(checkpoints), "records": applied})
+        return found
+
+    found = _from_store(settings, ask)
+    rows = tuple(
+        (str(it["group"]), f"v{it['version']}", "active" if it["active"] else "shadow", str(it["partitions"]), f"{it['records']:,}") for it in found
+    )
+    return Section("versions", "Versions", ("group", "version", "state", "partitions", "records applied"), rows, found) if found else None
+
+
+def _reasons(brokers: str, topic: str, ranges: dict[Place, tuple[int, int]]) -> Counter[str]:
+    """Count the reasons of the last records of a topic, `_TAIL_RECORDS_MAX` of them at most."""
+    each = max(1, _TAIL_RECORDS_MAX // max(1, sum(high > low for low, high in ranges.values())))
+    starts = {place: max(low, high - each) for place, (low, high) in ranges.items()}
+    left = {place: high for place, (_, high) in ranges.items() if high > starts[place]}
+    subscription = Subscription(brokers, f"touchline-status-{uuid4()}", [topic], assigned=lambda _: starts, revoked=lambda _: None)
+    codec, reasons = Codec(), Counter[str]()
+    try:
+        for _ in range(int(_TAIL_WAIT_S / 0.1)):
+            if not left:
+                break
+            for batch in subscription.poll(_TAIL_RECORDS_MAX, 0.1):
+                for record in batch.records:
+                    note = codec.decode(record.value)
+                    reasons[note.reason if isinstance(note, Quarantined) else "unreadable"] += 1
+                place = Place(topic, batch.partition)
+                if batch.records[-1].offset + 1 >= left.get(place, 0):
+                    left.pop(place, None)
+    finally:
+        subscription.close()
+    return reasons
+
+
+def _from_store(settings: Settings, ask: Callable[[Store], Awaitable[list[T]]]) -> list[T]:
+    """Ask Cassandra; an empty list where there are no tables yet."""
+
+    async def asked() -> list[T]:
+        store = await CassandraStore.connect(settings)
+        try:
+            return await ask(store)
+        except Misconfigured:
+            return []  # no tables yet: nothing has run
+        finally:
+            await store.close()
+
+    return _within("Cassandra", f"{settings.cassandra_hosts} port {settings.cassandra_port}", lambda: asyncio.run(asked()))
+
+
+def _within(server: str, address: str, ask: Callable[[], T]) -> T:
+    """Ask in a thread and wait `WAIT_S` for the answer. The libraries' own time-outs are longer, and some cannot be set.
+
+    A thread that is given up is a daemon: the process does not wait for it.
+    """
+    answers: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            answers.append(ask())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            errors.append(error)
+
+    if (server, address) not in _SILENT:
+        thread = threading.Thread(target=run, name=f"status-{server}", daemon=True)
+        thread.start()
+        thread.join(WAIT_S)
+    next_step = f"`touchline up`, or check the address ({address})."
+    if answers:
+        return answers[0]
+    if not errors:
+        _SILENT.add((server, address))
+        raise Retryable(f"{server} did not answer within {WAIT_S:.0f} s.", next_step=next_step)
+    if isinstance(errors[0], TouchlineError):
+        raise errors[0]
+    raise Retryable(f"{server} could not be asked ({type(errors[0]).__name__}).", next_step=next_step) from errors[0]
