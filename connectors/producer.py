@@ -152,7 +152,7 @@ class Producer:
         self._check(0, deadline)
 
     def pending(self) -> int:
-        """Return how many records are not acknowledged yet."""
+        """Return how many records are not acknowledged yet; librdkafka counts its waiting callbacks too, so 0 is exact, more is about."""
         return len(self._producer) + len(self._failed)
 
     def discard(self) -> None:

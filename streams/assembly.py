@@ -13,7 +13,7 @@ from streams.engine import Engine
 from streams.kafka import Cluster
 from streams.live import App, build_app
 from streams.outbox import KafkaEffects
-from streams.patience import Patience
+from streams.patience import Patience, wait_out
 from streams.resolver import ResolverRunner
 from streams.resolving import Resolver
 from streams.runner import GroupRunner, Runner
@@ -96,8 +96,9 @@ def worker_app(*groups: str) -> App:
 
 
 def _require_topics(settings: Settings) -> None:
-    """Refuse to start without the topics: Faust would wait for its own in silence."""
+    """Refuse to start without the topics: Faust would wait for its own in silence. A broker that is away is waited out."""
     cluster = Cluster(settings.brokers)
-    missing = [spec.name for spec in topics(settings.topic_prefix) if not cluster.partitions(spec.name)]
+    existing = wait_out("start", cluster.topics)
+    missing = [spec.name for spec in topics(settings.topic_prefix) if spec.name not in existing]
     if missing:
         raise Misconfigured(f"{len(missing)} topics are missing, {missing[0]} among them.", next_step="run `touchline topics create`.")

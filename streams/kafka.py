@@ -46,7 +46,7 @@ class Cluster:
 
     def create_topics(self, specs: Iterable[TopicSpec]) -> list[TopicOutcome]:
         """Create the topics that are missing; raises `Retryable` if no broker answers, `Misconfigured` if it refuses."""
-        existing = self._topics()
+        existing = self.topics()
         outcomes = []
         for spec in specs:
             found = existing.get(spec.name)
@@ -69,7 +69,7 @@ class Cluster:
 
     def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has; 0 if there is none of that name."""
-        return self._topics().get(topic, 0)
+        return self.topics().get(topic, 0)
 
     def end_offsets(self, topics: Iterable[str]) -> dict[Place, int]:
         """Return the offset after the last record of every partition of these topics."""
@@ -77,7 +77,7 @@ class Cluster:
 
     def ranges(self, topics: Iterable[str]) -> dict[Place, tuple[int, int]]:
         """Return (first offset, offset after the last record) of every partition of these topics."""
-        existing = self._topics()
+        existing = self.topics()
         consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": "touchline-watermarks", "log_level": 2})
         try:
             return {
@@ -92,7 +92,7 @@ class Cluster:
 
     def committed(self, group_id: str, topics: Iterable[str]) -> dict[Place, int]:
         """Return the committed offset of a consumer group in every partition of these topics; 0 where there is none."""
-        existing = self._topics()
+        existing = self.topics()
         wanted = [TopicPartition(topic, partition) for topic in topics for partition in range(existing.get(topic, 0))]
         consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": group_id, "log_level": 2})
         try:
@@ -102,7 +102,8 @@ class Cluster:
         finally:
             consumer.close()
 
-    def _topics(self) -> dict[str, int]:
+    def topics(self) -> dict[str, int]:
+        """Return how many partitions each topic has. Raises `Retryable` if no broker answers."""
         try:
             found = self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
         except KafkaException as error:

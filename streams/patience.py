@@ -9,7 +9,7 @@ import structlog
 
 from touchline.errors import Retryable
 
-__all__ = ["Patience"]
+__all__ = ["Patience", "wait_out"]
 
 log = structlog.get_logger(__name__)
 
@@ -48,3 +48,15 @@ class Patience:
                     raise
         self.waiting_since = None
         return result
+
+
+def wait_out(name: str, call: Callable[[], T]) -> T:
+    """Do the same for plain code, where no loop runs yet: return what `call()` returns, trying again after each `Retryable`."""
+    for attempt in stamina.retry_context(on=Retryable, attempts=None, timeout=None, wait_initial=0.1, wait_max=WAIT_MAX_S):
+        with attempt:
+            try:
+                return call()
+            except Retryable as error:
+                log.warning("waiting", part=name, attempt=attempt.num, reason=error.what)
+                raise
+    raise AssertionError

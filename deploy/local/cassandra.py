@@ -29,8 +29,8 @@ listen_address: {host}
 rpc_address: {host}
 storage_port: {storage}
 native_transport_port: {client}
-commitlog_sync: periodic
-commitlog_sync_period: 10000ms
+commitlog_sync: group
+commitlog_sync_group_window: 2ms
 commitlog_segment_size: 16MiB
 commitlog_total_space: 256MiB
 auto_bootstrap: false

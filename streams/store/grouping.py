@@ -17,7 +17,10 @@ BATCH_BYTES_MAX = 32 * 1024
 """Bytes per request; above 50 KiB an unconfigured server refuses a batch of several partitions."""
 
 PARTITION_BYTES_MAX = 480 * 1024
-"""Bytes that one partition's rows may have in one write: they go in one request, however many they are."""
+"""Bytes that the rows of one partition may have in one request.
+
+What is more (a backlog of long mails of one customer) is cut
+into several and is then not atomic; a single row above it cannot be written."""
 
 
 class Part(msgspec.Struct):
@@ -54,16 +57,14 @@ def parts(rows: Iterable[RowWrite], encoders: Mapping[str, TableEncoder]) -> lis
 def chunks(parts: Iterable[Part], owners: Callable[[bytes], Hashable]) -> list[Chunk]:
     """Group parts by `owners(routing_key)` and cut the groups into requests.
 
-    Raises `Poison` for a part that no request can hold, before anything is sent.
+    Raises `Poison` for a row that no request can hold, before anything is sent.
     """
     done: list[Chunk] = []
     open_chunks: dict[Hashable, Chunk] = {}
     for part in parts:
         if part.size_bytes > PARTITION_BYTES_MAX:
-            raise Poison(
-                f"table {part.table}: one partition's rows of one write are {part.size_bytes} bytes; at most {PARTITION_BYTES_MAX} can be atomic.",
-                next_step="look at what the projection keeps in its state or rows; a smaller batch of records may help.",
-            )
+            done.extend(_cut(part))
+            continue
         owner = owners(part.routing_key)
         chunk = open_chunks.get(owner)
         if chunk is not None and (len(chunk.rows) + len(part.rows) > BATCH_ROWS_MAX or chunk.size_bytes + part.size_bytes > BATCH_BYTES_MAX):
@@ -76,3 +77,19 @@ def chunks(parts: Iterable[Part], owners: Callable[[bytes], Hashable]) -> list[C
             chunk.size_bytes += part.size_bytes
     done.extend(open_chunks.values())
     return done
+
+
+def _cut(part: Part) -> list[Chunk]:
+    """Cut a part that is too large into requests of whole rows, in order."""
+    cut = [Chunk(part.routing_key, part.table, [], 0)]
+    for row in part.rows:
+        if len(row) > PARTITION_BYTES_MAX:
+            raise Poison(
+                f"table {part.table}: a row has {len(row)} bytes; at most {PARTITION_BYTES_MAX} can be written.",
+                next_step="look at what the projection keeps in its state or rows.",
+            )
+        if cut[-1].size_bytes + len(row) > PARTITION_BYTES_MAX:
+            cut.append(Chunk(part.routing_key, part.table, [], 0))
+        cut[-1].rows.append(row)
+        cut[-1].size_bytes += len(row)
+    return cut

@@ -67,7 +67,7 @@ class Store(Protocol):
         """Write all rows; rows of one partition key (same values, any table of the keyspace) are written atomically.
 
         Returns when every one is acknowledged at LOCAL_QUORUM. Repeating it with the same rows changes nothing. Nothing is
-        written if a row is refused: `Poison` (a value that its column cannot hold, a partition's part above 480 KiB),
+        written if a row is refused: `Poison` (a value that its column cannot hold, a row above 480 KiB),
         `Misconfigured` (an unknown table or column). After `Retryable` any part may have been written: write all again.
         """
         ...

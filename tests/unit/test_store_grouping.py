@@ -39,9 +39,18 @@ def test_requests_have_a_limit_in_bytes_that_only_a_single_partition_may_exceed(
     assert found[0].size_bytes <= BATCH_BYTES_MAX
 
 
-def test_a_partition_that_no_request_can_hold_is_poison_and_names_table_and_size() -> None:
+def test_a_partition_that_no_request_can_hold_is_cut_in_order() -> None:
+    """A backlog of long mails of one customer must not stop a worker; nothing of it is lost or moved."""
+    rows = [bytes([n]) * 200_000 for n in range(5)]
+    found = chunks([part("a", 1), Part(b"b", "table_of_b", rows, 1_000_000), part("c", 1)], one_owner)
+    cut = [chunk for chunk in found if chunk.routing_key == b"b"]
+    assert [row for chunk in cut for row in chunk.rows] == rows
+    assert all(chunk.size_bytes == sum(map(len, chunk.rows)) <= PARTITION_BYTES_MAX for chunk in cut)
+
+
+def test_a_row_that_no_request_can_hold_is_poison_and_names_table_and_size() -> None:
     with pytest.raises(Poison, match=rf"table_of_b.*{PARTITION_BYTES_MAX + 1} bytes"):
-        chunks([part("a", 1), part("b", 3, PARTITION_BYTES_MAX + 1)], one_owner)
+        chunks([part("a", 1), Part(b"b", "table_of_b", [b"x" * (PARTITION_BYTES_MAX + 1)], PARTITION_BYTES_MAX + 1)], one_owner)
 
 
 def test_partitions_of_different_replica_sets_do_not_share_a_request() -> None:
