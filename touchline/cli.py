@@ -6,10 +6,11 @@ from importlib import import_module
 import typer
 
 from touchline.errors import Misconfigured, TouchlineError
+from touchline.logging import configure_logging
 
 __all__ = ["app", "main"]
 
-_GROUPS = ("stack", "schemas", "topics", "store", "ingest", "worker", "simulate", "customer", "demo", "bench")
+_GROUPS = ("stack", "schemas", "topics", "store", "ingest", "worker", "simulate", "customer", "demo")
 """Modules of `touchline.commands`; each has `register(app)`. They import heavy libraries inside their commands only."""
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ _debug = False
 def _options(debug: bool = typer.Option(False, "--debug", help="Show tracebacks.")) -> None:  # noqa: FBT001, FBT003 - typer's own form
     global _debug  # noqa: PLW0603 - one flag for the one process
     _debug = debug
+    configure_logging("debug" if debug else "warning")
 
 
 def main() -> None:

@@ -19,8 +19,9 @@ BATCH_BYTES_MAX = 32 * 1024
 PARTITION_BYTES_MAX = 480 * 1024
 """Bytes that the rows of one partition may have in one request.
 
-What is more (a backlog of long mails of one customer) is cut
-into several and is then not atomic; a single row above it cannot be written."""
+What is more (a backlog of long mails of one customer) is cut into several requests and is then not atomic; a single row
+above it cannot be written.
+"""
 
 
 class Part(msgspec.Struct):

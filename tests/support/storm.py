@@ -15,7 +15,7 @@ from random import Random
 
 from tests.support.harness import Counts, Installation, sums_up
 from tests.support.processes import Running, until
-from touchline.errors import Retryable
+from touchline.errors import Misconfigured, Retryable
 
 __all__ = ["Report", "Storm"]
 
@@ -26,9 +26,13 @@ OUTAGE_MAX_S = 3.0
 
 @dataclass
 class Report:
-    """What was done: kills by victim, seconds that each step took, and the counts of the import that came to the end."""
+    """What was done: kills by victim, seconds that each step took, and the counts of the import that came to the end.
+
+    `restarts` counts workers that a server's outage met while they started.
+    """
 
     kills: Counter[str] = field(default_factory=Counter)
+    restarts: int = 0
     steps: list[tuple[str, float]] = field(default_factory=list)
     counts: Counts = field(default_factory=dict)
     took_s: float = 0.0
@@ -36,7 +40,7 @@ class Report:
     def __str__(self) -> str:
         steps = " ".join(f"{name}:{took_s:.1f}" for name, took_s in self.steps)
         counts = {name: self.counts.get(name) for name in ("received", "accepted", "duplicate", "quarantined", "refused")}
-        return f"kills {dict(self.kills)} in {self.took_s:.0f} s; import {counts}; steps (s): {steps}"
+        return f"kills {dict(self.kills)}, {self.restarts} restarts in {self.took_s:.0f} s; import {counts}; steps (s): {steps}"
 
 
 class Storm:
@@ -53,6 +57,7 @@ class Storm:
         self._workers: dict[str, list[Running]] = {}
         self._ingest: Running | None = None
         self._reached: dict[str, int] = {}
+        self._outages = 0
         self._progress: dict[str, Callable[[], int]] = {"resolver": here.resolved, "view": here.folded, "ingest": here.appended}
         self._processes = ExitStack()
         self.report = Report()
@@ -70,6 +75,7 @@ class Storm:
                 self.report.kills[step] += 1
                 self.report.steps.append((step, time.monotonic() - since))
             self._finish()
+            self._supervise()
             everybody = [worker for group in self._workers.values() for worker in group]
             self._here.wait_until_caught_up(*everybody)
             for worker in everybody:
@@ -88,26 +94,29 @@ class Storm:
         if step in self._workers:
             self._wait_for_progress(step)
             number = self._random.randrange(self._copies)
-            self._running(self._workers[step][number]).kill()
+            self._workers[step][number].kill()
             self._workers[step][number] = self._worker(step, number)
         elif step == "ingest":
             self._wait_for_progress(step)
             assert self._ingest is not None
-            self._running(self._ingest).kill()
+            assert self._ingest.is_running, self._ingest.last_words()
+            self._ingest.kill()
             self._start_ingest()
         else:
             self._pass(self._random.uniform(0, DELAY_MAX_S))
+            self._outages += 1
             self._here.stack.kill(step)
             self._pass(self._random.uniform(0, OUTAGE_MAX_S))
-            self._here.stack.restart(step)
+            with suppress(Misconfigured):  # a server that was just spawned is at times taken for dead: repair finds it alive
+                self._here.stack.restart(step)
+            self._here.stack.repair()
         self._remember()
 
     def _wait_for_progress(self, victim: str) -> None:
         """Wait until the victim has done something since the last step, and then a random moment more."""
 
         def moved() -> bool:
-            for worker in (worker for group in self._workers.values() for worker in group):
-                self._running(worker)
+            self._supervise()
             with suppress(Retryable):
                 return self._progress[victim]() > self._reached.get(victim, 0)
             return False
@@ -138,10 +147,15 @@ class Storm:
         instance = {"instance_id": f"storm-{name}"} if self._static else {}
         return self._processes.enter_context(self._here.worker(group, name=name, poll_records_max=100, **instance))
 
-    @staticmethod
-    def _running(process: Running) -> Running:
-        assert process.is_running, f"it ended by itself: {process.last_words()}"
-        return process
+    def _supervise(self) -> None:
+        """Start again what ended while it started, since a server was away just then; a worker that has begun must never end."""
+        for group, workers in self._workers.items():
+            for number, worker in enumerate(workers):
+                if not worker.is_running:
+                    assert self._outages, worker.last_words()
+                    assert not worker.has_logged("consuming"), f"it ended by itself: {worker.last_words()}"
+                    workers[number] = self._worker(group, number)
+                    self.report.restarts += 1
 
     @staticmethod
     def _pass(seconds: float) -> None:

@@ -18,6 +18,7 @@ from connectors.contract import Actor, Draft, RawHandle
 from connectors.sealer import Sealer
 from projections.registry import GROUPS
 from schemas.codec import Codec
+from schemas.handles import handle_hash
 from schemas.sealing import KeyPartition
 from streams.plain import instant_us
 from streams.reading import CustomerReader, active_version
@@ -32,7 +33,7 @@ from touchline.keyring.keyring import Keyring
 from touchline.keyring.memory import MemoryKeyStore
 from touchline.settings import Settings, load_settings
 
-MAIL, PHONE = "ann@example.org", "+4915112345678"
+MAIL, PHONE, OTHER_PHONE = "ann@example.org", "+4915112345678", "+4930901820"
 CHINESE = "你好，我的包裹在哪里呢？已经等了三天了，请尽快回复我，谢谢。" * 3  # noqa: RUF001 - as it is written
 
 Run = Callable[..., Result]
@@ -47,6 +48,7 @@ class World:
         self.keys = MemoryKeyStore()
         self.store = MemoryStore(known_tables())
         key_file = KeyFile.load_or_create(settings.key_file)
+        self.index_key = key_file.index_key("default")
         self.sealer = Sealer(Keyring(self.keys, key_file.wrapper, self.codec), self.codec, key_file.index_key, "DE")
         limits = {"future_max_s": 300, "cached_subjects_max": 100}
         self.simulation = Simulation(GROUPS.values(), self.store, self.codec, tenant="default", **limits)
@@ -94,10 +96,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TOUCHLINE_KEY_FILE", str(tmp_path / "keys.json"))
     made = World(load_settings())
-    both = (RawHandle("email", MAIL, verified=True), RawHandle("phone", "0151 12345678"))
+    both = (RawHandle("email", MAIL, verified=True), RawHandle("phone", "0151 12345678"), RawHandle("phone", "030 901820"))
     made.happen(
         draft(1, "10T09:00:00", channel="webchat", text="Where is my parcel?"),
-        draft(2, "10T09:05:00", type="message.sent", direction="outbound", actor=Actor("agent", "ag-7", "parcels"), text="[red]Soon[/red]\x1b[2J",
+        draft(2, "10T09:05:00", type="message.sent", direction="outbound", actor=Actor("agent", "ag-7", "[b]parcels"), text="[red]Soon[/red]\x1b[2J",
               channel="webchat", fields={"visibility": "public", "author": "human"}),
         draft(3, "11T08:00:00", text=CHINESE, subject="包裹", customer=both),
         draft(4, "11T09:00:00", type="contact.initiated", channel="phone", contact_id="k-1", conversation_id="k-1", fields={"queue": "billing"}),
@@ -140,7 +142,7 @@ def test_a_customer_is_shown_with_handles_opened_and_everything_that_stands_open
         MAIL,
         PHONE,
         "started in webchat, continued in email",
-        "parcels",
+        "[b]parcels",
         "Comes by email (1), phone (1), webchat (1); last by phone at 2026-01-11 09:00:00; mostly at 09, 08 h UTC.",
         "→ in ☎ phone",
         "message.received Where is my parcel?",
@@ -186,9 +188,10 @@ def test_the_json_form_is_one_object_with_stable_names(world: World, run: Run) -
         "next_cursor",
     ]
     assert found["as_of"] == {"version": 1, "partition": 0, "offset": 5, "event_time": "2026-01-11T09:01:00Z"}
+    phones = sorted((PHONE, OTHER_PHONE), key=lambda value: handle_hash(world.index_key, "phone", value))
     assert found["handles"] == [
         {"kind": "email", "value": MAIL, "sealed": "opened", "verified": True, "first_seen": "2026-01-10T09:00:00Z"},
-        {"kind": "phone", "value": PHONE, "sealed": "opened", "verified": False, "first_seen": "2026-01-11T08:00:00Z"},
+        *({"kind": "phone", "value": value, "sealed": "opened", "verified": False, "first_seen": "2026-01-11T08:00:00Z"} for value in phones),
     ]
     assert found["open_conversations"][0]["channels"] == ["webchat", "email"]
     assert [entry["at"] for entry in found["last_contacts"]] == ["2026-01-11T09:01:00Z", "2026-01-11T08:00:00Z"]
@@ -204,7 +207,7 @@ def test_an_erased_customer_keeps_the_history_without_texts_and_handles(world: W
     assert shown.count("(erased)") >= 5
     [found] = lines(run("customer", "show", customer_id, "--json"))
     assert {event["sealed"] for event in found["timeline"]} == {"erased"}
-    assert [(one["value"], one["sealed"]) for one in found["handles"]] == [(None, "erased"), (None, "erased")]
+    assert [(one["value"], one["sealed"]) for one in found["handles"]] == [(None, "erased")] * 3
 
 
 def test_without_a_key_file_the_history_is_shown_unopened_and_no_key_file_is_made(world: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
