@@ -214,7 +214,7 @@ class Sealer:
         return bool(
             draft.text
             or draft.subject
-            or seen.personal
+            or _raw_handles(draft, seen)
             or seen.unusable
             or draft.unknown
             or draft.original_ids
@@ -229,11 +229,19 @@ class Sealer:
         return Personal(
             text=draft.text,
             subject=draft.subject,
-            handles=seen.personal,
+            handles=_raw_handles(draft, seen),
             attributes=attributes,
             unknown=_unknown(draft, seen),
             original_ids=draft.original_ids,
         )
+
+
+def _raw_handles(draft: Draft, seen: _Seen) -> tuple[PersonalHandle, ...]:
+    """Return the raw handles that have to be sealed: all but a contact that is its own handle by an id that is in clear anyway."""
+    if all(handle.kind != "contact" for handle in seen.personal):
+        return seen.personal
+    clear = (draft.contact_id, draft.conversation_id, draft.case_id)
+    return tuple(handle for handle in seen.personal if handle.kind != "contact" or handle.value not in clear)
 
 
 def _unknown(draft: Draft, seen: _Seen) -> dict[str, str]:

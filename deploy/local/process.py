@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _POLL_S = 0.05
+_SHOWN_S = 10.0
 _TAIL_BYTES = 64 * 1024
 _ALTERS_JAVA = frozenset({"CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"})
 """Variables that would change the servers behind our back."""
@@ -51,7 +52,7 @@ def spawn(command: Sequence[str], log: Path) -> int:
     environment = {name: value for name, value in os.environ.items() if name not in _ALTERS_JAVA}
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     # posix_spawn and not subprocess: a Popen that is dropped while its process lives on warns about it.
-    return os.posix_spawn(
+    pid = os.posix_spawn(
         command[0],
         list(command),
         environment,
@@ -62,6 +63,24 @@ def spawn(command: Sequence[str], log: Path) -> int:
         ],
         setsid=True,
     )
+    _wait_for_command_line(pid)
+    return pid
+
+
+def _wait_for_command_line(pid: int) -> None:
+    """Wait until the system shows the new process's command line: for a moment after exec it is empty, longer on a busy machine.
+
+    Asked in that moment, a server that was just started would count as ended.
+    """
+    deadline = time.monotonic() + _SHOWN_S
+    while time.monotonic() < deadline:
+        try:
+            found = psutil.Process(pid)
+            if found.cmdline() or found.status() == psutil.STATUS_ZOMBIE:
+                return
+        except psutil.Error:
+            return
+        time.sleep(0.001)
 
 
 def is_alive(pid: int, mark: str) -> bool:

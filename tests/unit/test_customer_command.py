@@ -174,19 +174,8 @@ def test_a_handle_finds_the_customer_however_it_is_written(world: World, run: Ru
 
 def test_the_json_form_is_one_object_with_stable_names(world: World, run: Run) -> None:
     [found] = lines(run("customer", "show", ann(world), "--json"))
-    assert list(found) == [
-        "customer_id",
-        "tenant",
-        "canonical_id",
-        "as_of",
-        "handles",
-        "open_conversations",
-        "last_contacts",
-        "preferences",
-        "unreadable_facets",
-        "timeline",
-        "next_cursor",
-    ]
+    names = "customer_id tenant canonical_id as_of handles open_conversations last_contacts preferences unreadable_facets timeline next_cursor"
+    assert list(found) == names.split()
     assert found["as_of"] == {"version": 1, "partition": 0, "offset": 5, "event_time": "2026-01-11T09:01:00Z"}
     phones = sorted((PHONE, OTHER_PHONE), key=lambda value: handle_hash(world.index_key, "phone", value))
     assert found["handles"] == [
@@ -288,12 +277,9 @@ def test_the_text_form_names_the_cursor_of_what_comes_after(world: World, run: R
     assert "More" not in run("timeline", ann(world)).stdout
 
 
-@pytest.mark.parametrize(
-    "options",
-    [("--channel", "fax"), ("--type", "message.recieved"), ("--since", "2026-01-12T09:00:00"), ("--until", "soon"), ("--limit", "0")],
-)
-def test_wrong_use_of_the_timeline_ends_with_exit_2(world: World, run: Run, options: tuple[str, ...]) -> None:
-    assert run("timeline", ann(world), *options).exit_code == 2
+@pytest.mark.parametrize("options", ["--channel fax", "--type message.recieved", "--since 2026-01-12T09:00:00", "--until soon", "--limit 0"])
+def test_wrong_use_of_the_timeline_ends_with_exit_2(world: World, run: Run, options: str) -> None:
+    assert run("timeline", ann(world), *options.split()).exit_code == 2
 
 
 def test_a_cursor_of_other_filters_is_refused(world: World, run: Run) -> None:

@@ -82,3 +82,13 @@ def test_the_id_of_an_event_without_one_is_the_same_each_time_and_another_for_an
         {"fields": {"a": 1}},
     ]
     assert len({ids[0], *(made(but(id="", **change))[0].header.id for change in others)}) == 7
+
+
+def test_a_contact_that_is_its_own_handle_needs_no_key() -> None:
+    """Its id stands in the header in clear: sealing it again would make a key for every unidentified call."""
+    event, personal = made(bare(customer=(RawHandle("contact", "c-9"),), text=None))
+    assert event.header.handles == (Handle(kind="contact", hash=hashed("contact", "c-9")),)
+    assert personal is None
+    assert made(bare(customer=(RawHandle("contact", "c-9"),), text="hello"))[1] == Personal(text="hello")
+    other = made(bare(customer=(RawHandle("contact", "elsewhere"),), text=None))[1]
+    assert other == Personal(handles=(PersonalHandle(kind="contact", value="elsewhere", verified=False),))
