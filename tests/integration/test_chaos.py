@@ -26,11 +26,6 @@ from tests.support.topics import ids_on
 FULL = os.environ.get("TOUCHLINE_FULL") == "1"
 EVENTS = 100_000 if FULL else 12_000
 KILLS = 10 if FULL else 3
-PACE_S = 300 if FULL else 120
-"""How long the import would take at the pace of the storm, if nothing were killed; what is left after the storm goes at full speed."""
-
-BUSY_S = 16.5 * 3600
-"""From half past seven, where the file begins, to midnight."""
 
 
 class Day(NamedTuple):
@@ -86,7 +81,7 @@ def test_simulate_comes_to_the_same_tables_as_the_live_workers(calm: Calm, day: 
 def test_a_storm_of_kills_during_an_import_changes_nothing(stack: LiveStack, calm: Calm, day: Day, tmp_path: Path, static: bool) -> None:  # noqa: FBT001
     """Resolvers, view workers, the importer, Kafka and Cassandra die by SIGKILL; then the same file comes again a day later."""
     with installed(stack, tmp_path, "storm", key_file=calm.here.settings.key_file) as here:
-        storm = Storm(here, day.file, seed=17 + static, kills=KILLS, speed=BUSY_S / PACE_S, static=static)
+        storm = Storm(here, day.file, seed=17 + static, kills=KILLS, static=static)
         report = storm.rage()
         assert report.kills == {"resolver": KILLS, "view": KILLS, "kafka": 1, "cassandra": 1, "ingest": 1}
 

@@ -75,9 +75,10 @@ class Installation:
         chosen = [word for group in groups for word in ("--group", group)]
         return Running(name, ["touchline", "worker", *chosen], self.environment(**settings), self.folder)
 
-    def ingesting(self, file: Path, *options: str, name: str = "ingest") -> Running:
-        """Start `touchline ingest` and let it run."""
-        return Running(name, ["touchline", "ingest", str(file), "--json", *options], self.environment(), self.folder)
+    def ingesting(self, file: Path | None, *options: str) -> Running:
+        """Start `touchline ingest` and let it run; without a file it takes what it is fed."""
+        command = ["touchline", "ingest", str(file or "-"), "--json", *options]
+        return Running("ingest", command, self.environment(), self.folder, fed=file is None)
 
     def ingest(self, file: Path, *options: str, a_day_later: bool = False) -> Counts:
         """Ingest a file to its end and return what became of its records; with `a_day_later` by the clock of tomorrow."""

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,7 +36,8 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path, *,
 class Running:
     """One process. What it says is appended to `<name>.out` and `<name>.err`, so that all of one name share their logs."""
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path, *, fed: bool = False) -> None:
+        """Start it. With `fed` it reads what is given to `feed`, else nothing."""
         self.name = name
         self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
         with self.out.open("ab") as out, self.err.open("ab") as err:
@@ -59,10 +60,26 @@ class Running:
         """Whether it still runs."""
         return self._process.poll() is None
 
+    def feed(self, data: bytes) -> None:
+        """Write to its standard input; waits while it does not read. Fails if it has ended."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise AssertionError(self.last_words()) from None
+
+    def no_more(self) -> None:
+        """Close its standard input."""
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+
     def kill(self) -> None:
         """End it by SIGKILL; harmless when it has ended."""
         self._process.kill()
         self._process.wait(_STOP_S)
+        self.no_more()
 
     def interrupt(self) -> None:
         """Send SIGINT, as Ctrl-C does."""

@@ -1,7 +1,7 @@
 """A storm: everything that runs is killed, again and again, while a file is ingested; each is started again at once.
 
-When to kill is drawn from a seed: after a victim has made progress since its last start, plus a random part of a second. So
-every kill hits work under way, however fast or slow the machine is; a storm that finds nothing left to disturb fails.
+Before each kill the importer is given some chunks more to do. The kill falls, by a seed, into a random moment after its victim
+has begun on them: so it hits work under way, however fast or slow the machine is.
 """
 
 import json
@@ -13,15 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from connectors.manifest import CHUNK_RECORDS
 from tests.support.harness import Counts, Installation, sums_up
 from tests.support.processes import Running, until
 from touchline.errors import Misconfigured, Retryable
 
 __all__ = ["Report", "Storm"]
 
-PROGRESS_S = 90.0
-DELAY_MAX_S = 0.8
+PROGRESS_S = 120.0
+DELAY_MAX_S = 0.4
 OUTAGE_MAX_S = 3.0
+IMPORT_S = 300.0
 
 
 @dataclass
@@ -44,16 +46,18 @@ class Report:
 
 
 class Storm:
-    """One storm over one import. `copies` workers of each group run at a time; with `static` membership a restart takes over at once."""
+    """One storm over one import. With `static` membership a restarted worker takes over at once; without, two of each group share the work."""
 
-    def __init__(self, here: Installation, file: Path, *, seed: int, kills: int, speed: float, static: bool) -> None:
+    def __init__(self, here: Installation, file: Path, *, seed: int, kills: int, static: bool) -> None:
         self._here = here
-        self._file = file
+        self._lines = file.read_bytes().splitlines(keepends=True)
         self._random = Random(seed)  # noqa: S311 - it must be repeatable
-        self._kills = kills
-        self._speed = speed
         self._static = static
         self._copies = 1 if static else 2
+        self._plan = ["resolver", "view"] * kills + ["kafka", "cassandra", "ingest"]
+        self._random.shuffle(self._plan)
+        self._dose = CHUNK_RECORDS * max(1, len(self._lines) // CHUNK_RECORDS // (len(self._plan) + 1))
+        self._given = 0
         self._workers: dict[str, list[Running]] = {}
         self._ingest: Running | None = None
         self._reached: dict[str, int] = {}
@@ -69,40 +73,19 @@ class Storm:
             for group in ("resolver", "view"):
                 self._workers[group] = [self._worker(group, number) for number in range(self._copies)]
             self._start_ingest()
-            for step in self._plan():
+            for step in self._plan:
                 since = time.monotonic()
                 self._do(step)
                 self.report.kills[step] += 1
                 self.report.steps.append((step, time.monotonic() - since))
             self._finish()
-            self._supervise()
-            everybody = [worker for group in self._workers.values() for worker in group]
-            self._here.wait_until_caught_up(*everybody)
-            for worker in everybody:
-                code = worker.stop()
-                assert code == 0, worker.last_words()
         self.report.took_s = time.monotonic() - began
         return self.report
 
-    def _plan(self) -> list[str]:
-        steps = ["resolver", "view"] * self._kills + ["kafka", "cassandra"]
-        self._random.shuffle(steps)
-        steps.insert(self._random.randrange(len(steps) // 2, len(steps)), "ingest")
-        return steps
-
     def _do(self, step: str) -> None:
-        if step in self._workers:
-            self._wait_for_progress(step)
-            number = self._random.randrange(self._copies)
-            self._workers[step][number].kill()
-            self._workers[step][number] = self._worker(step, number)
-        elif step == "ingest":
-            self._wait_for_progress(step)
-            assert self._ingest is not None
-            assert self._ingest.is_running, self._ingest.last_words()
-            self._ingest.kill()
-            self._start_ingest()
-        else:
+        self._remember()
+        self._give(self._given + self._dose)
+        if step in {"kafka", "cassandra"}:
             self._pass(self._random.uniform(0, DELAY_MAX_S))
             self._outages += 1
             self._here.stack.kill(step)
@@ -110,10 +93,25 @@ class Storm:
             with suppress(Misconfigured):  # a server that was just spawned is at times taken for dead: repair finds it alive
                 self._here.stack.restart(step)
             self._here.stack.repair()
-        self._remember()
+            return
+        self._wait_for_progress(step)
+        if step == "ingest":
+            assert self._ingest is not None
+            assert self._ingest.is_running, self._ingest.last_words()
+            self._ingest.kill()
+            self._start_ingest()
+        else:
+            number = self._random.randrange(self._copies)
+            self._workers[step][number].kill()
+            self._workers[step][number] = self._worker(step, number)
+
+    def _remember(self) -> None:
+        for victim, progress in self._progress.items():
+            with suppress(Retryable):
+                self._reached[victim] = progress()
 
     def _wait_for_progress(self, victim: str) -> None:
-        """Wait until the victim has done something since the last step, and then a random moment more."""
+        """Wait until the victim has done something since the step began, and then a random moment more."""
 
         def moved() -> bool:
             self._supervise()
@@ -121,31 +119,8 @@ class Storm:
                 return self._progress[victim]() > self._reached.get(victim, 0)
             return False
 
-        until(moved, PROGRESS_S, f"{victim} makes progress; is there anything left to disturb?")
+        until(moved, PROGRESS_S, f"{victim} makes progress")
         self._pass(self._random.uniform(0, DELAY_MAX_S))
-
-    def _remember(self) -> None:
-        for victim, progress in self._progress.items():
-            with suppress(Retryable):
-                self._reached[victim] = progress()
-
-    def _finish(self) -> None:
-        """End the slow import by Ctrl-C, which may take place after its end, and run it once more, as fast as it goes."""
-        assert self._ingest is not None
-        code = self._ingest.stop() if self._ingest.is_running else self._ingest.exit_code()
-        assert code in {0, 130}, self._ingest.last_words()
-        last = self._processes.enter_context(self._here.ingesting(self._file))
-        assert last.exit_code(240) == 0, last.last_words()
-        self.report.counts = sums_up(json.loads(last.said()))
-
-    def _start_ingest(self) -> None:
-        self._ingest = self._processes.enter_context(self._here.ingesting(self._file, "--speed", f"{self._speed:.1f}"))
-
-    def _worker(self, group: str, number: int) -> Running:
-        """Start a worker. Small polls: more moments between two of them in which to die."""
-        name = f"{group}{number}"
-        instance = {"instance_id": f"storm-{name}"} if self._static else {}
-        return self._processes.enter_context(self._here.worker(group, name=name, poll_records_max=100, **instance))
 
     def _supervise(self) -> None:
         """Start again what ended while it started, since a server was away just then; a worker that has begun must never end."""
@@ -156,6 +131,39 @@ class Storm:
                     assert not worker.has_logged("consuming"), f"it ended by itself: {worker.last_words()}"
                     workers[number] = self._worker(group, number)
                     self.report.restarts += 1
+
+    def _finish(self) -> None:
+        assert self._ingest is not None
+        self._give(len(self._lines))
+        self._ingest.no_more()
+        until(lambda: self._supervise() or not self._ingest_runs(), IMPORT_S, "the import ends")
+        assert self._ingest.exit_code() == 0, self._ingest.last_words()
+        self.report.counts = sums_up(json.loads(self._ingest.said()))
+        self._supervise()
+        everybody = [worker for group in self._workers.values() for worker in group]
+        self._here.wait_until_caught_up(*everybody)
+        for worker in everybody:
+            assert worker.stop() == 0, worker.last_words()
+
+    def _ingest_runs(self) -> bool:
+        return self._ingest is not None and self._ingest.is_running
+
+    def _give(self, upto: int) -> None:
+        assert self._ingest is not None
+        self._ingest.feed(b"".join(self._lines[self._given : upto]))
+        self._given = min(upto, len(self._lines))
+
+    def _start_ingest(self) -> None:
+        """Start the importer, from the first line again: it must find out by itself what has been sent."""
+        self._ingest = self._processes.enter_context(self._here.ingesting(None, "--format", "events"))
+        given, self._given = self._given, 0
+        self._give(given)
+
+    def _worker(self, group: str, number: int) -> Running:
+        """Start a worker. Small polls: more moments between two of them in which to die."""
+        name = f"{group}{number}"
+        instance = {"instance_id": f"storm-{name}"} if self._static else {}
+        return self._processes.enter_context(self._here.worker(group, name=name, poll_records_max=50, **instance))
 
     @staticmethod
     def _pass(seconds: float) -> None:

@@ -91,21 +91,10 @@ async def _ingest(
 ) -> "Result":
     """Wire the parts, run the import with its progress bar, wait for the resolver, print."""
     from connectors import files
-    from connectors.ingest import Importer
-    from connectors.manifest import KnownChunk, Note
     from connectors.pace import Pace, wait_for_resolver
-    from connectors.producer import Producer
-    from connectors.quarantine import Quarantine
-    from connectors.sealer import Sealer
-    from schemas.codec import Codec
     from schemas.handles import provider_id
-    from streams.store.cassandra import CassandraStore
-    from streams.store.catalogue import keyring_tables
-    from streams.store.data_keys import CassandraDataKeys
-    from streams.store.manifests import Manifests
-    from touchline.channel_topics import ChannelTopics
+    from touchline.importing import importing, now_us
     from touchline.keyring.keyfile import KeyFile
-    from touchline.keyring.keyring import Keyring
 
     keys = KeyFile.load_or_create(settings.key_file)
     index_key = keys.index_key(settings.tenant)
@@ -114,40 +103,24 @@ async def _ingest(
         size = None if name == "-" else os.fstat(file.fileno()).st_size
         source = files.open_input(file, found, tenant=settings.tenant, hashed=lambda value: provider_id(index_key, value), size=size)
         last_us = None if not shift else files.last_event_us(Path(name)) if found == "events" else source.last_us
-        store = await CassandraStore.connect(settings)
-        try:
-            codec = Codec()
-            keyring = Keyring(CassandraDataKeys(store.beside(settings.keyring_keyspace, keyring_tables()), _now_us), keys.wrapper, codec)
-            producer = Producer(settings.brokers, delivery_timeout_s=600)  # an import has time: the order stays as it is
-            channels = ChannelTopics(settings, codec)
-            with _Bar(source, shown=not as_json) as bar:
-                importer = Importer(
-                    tenant=settings.tenant,
-                    index_key=index_key,
-                    sealer=Sealer(keyring, codec, keys.index_key, settings.default_region),
-                    codec=codec,
-                    producer=producer,
-                    quarantine=Quarantine(
-                        producer, codec, settings.topic("quarantine"), tenant=settings.tenant, source=source.source, file=Path(name).name
-                    ),
-                    manifests=Manifests(store, KnownChunk, Note, _now_us),
-                    channels=channels,
-                    clock_us=_now_us,
-                    topic_prefix=settings.topic_prefix,
-                    future_max_s=settings.future_max_s,
-                    shift_us=_now_us() - last_us if last_us is not None else 0,
-                    pace=Pace(speed) if speed is not None else None,
-                    strict=strict,
-                    tell=bar.tell,
-                )
-                _stop_on_interrupt(importer)
-                result = await importer.run(source)
-            _print(result, source, as_json=as_json)
-            if wait and result.grown_to and not result.interrupted:
-                await wait_for_resolver(channels, result.grown_to)
-            return result
-        finally:
-            await store.close()
+        with _Bar(source, shown=not as_json) as bar:
+            async with importing(
+                settings,
+                keys,
+                source=source.source,
+                file=Path(name).name,
+                shift_us=now_us() - last_us if last_us is not None else 0,
+                pace=Pace(speed) if speed is not None else None,
+                strict=strict,
+                tell=bar.tell,
+            ) as parts:
+                _stop_on_interrupt(parts.importer)
+                result = await parts.importer.run(source)
+                bar.end()
+                _print(result, source, as_json=as_json)
+                if wait and result.grown_to and not result.interrupted:
+                    await wait_for_resolver(parts.channels, result.grown_to)
+                return result
 
 
 def _opened(name: str) -> BinaryIO:
@@ -159,12 +132,6 @@ def _opened(name: str) -> BinaryIO:
         return Path(name).open("rb")
     except OSError as error:
         raise Misconfigured(f"{name} cannot be opened ({error.strerror}).", next_step="check the path and its rights.") from None
-
-
-def _now_us() -> int:
-    import time
-
-    return time.time_ns() // 1000
 
 
 def _stop_on_interrupt(importer: "Importer") -> None:
@@ -198,6 +165,10 @@ class _Bar:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def end(self) -> None:
+        """Take the bar away, so that what follows stands on a clean line; harmless when repeated."""
         self._progress.stop()
 
     def tell(self, done: int, counts: "Counts") -> None:
