@@ -1,6 +1,6 @@
 """Measured reads: the 360° view of random customers, one partition each, one after the other and warm.
 
-    python -m benchmarks.reading SPEC       options: reads
+python -m benchmarks.reading SPEC       options: reads
 """
 
 import asyncio

@@ -70,6 +70,11 @@ class Stage:
         migrate(self._driver, settings, read_migrations(MIGRATIONS), list(tables), {KEYRING: settings.keyring_keyspace})
         self._keyspaces += [settings.keyspace, settings.keyring_keyspace]
 
+    def empty(self, settings: Settings, tables: Iterable[Table]) -> None:
+        """Empty these tables and the checkpoints, so that a worker begins at the beginning."""
+        for name in (*(table.physical for table in tables), "projection_checkpoint"):
+            self._driver.execute(f"TRUNCATE {settings.keyspace}.{name}", timeout_s=60)
+
     def append(self, settings: Settings, log: Iterable[Keyed]) -> int:
         """Append records to the canonical log of these settings; return how many."""
         producer, topic, n = Producer(settings.brokers, delivery_timeout_s=60), topic_name(settings.topic_prefix, "interaction"), 0

@@ -1,6 +1,6 @@
 """A measured worker: the product's own driver and runner over a log that is there already, until its end; then it stops itself.
 
-    python -m benchmarks.worker SPEC        options: group (job, view, resolver), host (faust, bare), sample_every
+python -m benchmarks.worker SPEC        options: group (job, view, resolver), host (faust, bare), sample_every
 """
 
 import asyncio

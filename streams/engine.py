@@ -13,57 +13,27 @@ parking of customers whose records cannot be folded. Tuned for polls of 1,000 re
 """
 
 from collections.abc import Callable, Iterable, Mapping
+
 import msgspec
 
-from projections.kernel import Config, Effect, Moment, Projection, Subject, TimerChange
+from projections.kernel import Config, Moment, Projection, Subject
 from projections.registry import Group
-from schemas.codec import Codec, Head, Undecodable
+from schemas.codec import Codec, Undecodable
 from schemas.events import TimerWoke
 from schemas.record import Event
 from streams.effects import DESTINATIONS
 from streams.lane import Lane
 from streams.parking import Failure, ParkedCustomer
-from streams.records import Batch, RawRecord
+from streams.records import Arrived, Batch, Taken
 from streams.store.port import Checkpoint, RowWrite, StateRow
 from streams.subjects import SubjectCache, SubjectEntry, record_hash
-from streams.work import RowMerger, Work
+from streams.work import Fold, Work
 from touchline.errors import Poison
 
-__all__ = ["Engine", "Taken"]
+__all__ = ["Engine"]
 
 _Route = tuple[tuple[int, Projection[msgspec.Struct]], ...]
 """The projections, by their place in the group, that want events of one type."""
-
-
-class _Arrived(msgspec.Struct, gc=False):
-    """One record on its way through a batch: what was read of it, and its write timestamp."""
-
-    record: RawRecord
-    head: Head | Undecodable
-    appended_us: int
-    ts_us: int
-    hashed: bytes
-
-
-class Taken(msgspec.Struct):
-    """A batch whose headers are decoded, grouped by subject in the order in which the log names them."""
-
-    batch: Batch
-    by_subject: dict[Subject, list[_Arrived]]
-    event_time_us: int
-
-
-class _Folded(msgspec.Struct):
-    """What one subject's records led to: `done` of them, until `failure`, if there was one; `repeats` of those were known."""
-
-    fan_out: list[RowWrite]
-    own: list[RowWrite]
-    effects: list[Effect]
-    timers: list[tuple[Subject, str, TimerChange]]
-    done: int = 0
-    repeats: int = 0
-    ts_us: int = 0
-    failure: Failure | None = None
 
 
 class Engine:
@@ -127,7 +97,7 @@ class Engine:
     def take(self, batch: Batch) -> Taken:
         """Decode the headers of a batch and group its records by subject; advances nothing. Hot path."""
         head_of = self._codec.head
-        by_subject: dict[Subject, list[_Arrived]] = {}
+        by_subject: dict[Subject, list[Arrived]] = {}
         lane = self._lanes[batch.partition]
         ts_us, event_time_us = lane.checkpoint.write_ts_us, lane.checkpoint.event_time_us
         for record in batch.records:
@@ -140,11 +110,10 @@ class Engine:
                 tenant = header.tenant
                 if header.appended_at_us is not None:
                     appended_us = header.appended_at_us
-                if header.occurred_at_us > event_time_us:
-                    event_time_us = header.occurred_at_us
+                event_time_us = max(event_time_us, header.occurred_at_us)
                 hashed = b"" if head.type is TimerWoke else record_hash(header.source, header.id)
-            ts_us = appended_us if appended_us > ts_us + 10 else ts_us + 10
-            arrived = _Arrived(record, head, appended_us, ts_us, hashed)
+            ts_us = max(ts_us + 10, appended_us)
+            arrived = Arrived(record, head, appended_us, ts_us, hashed)
             at = (tenant, (record.key or b"").decode("utf-8", "replace"))
             found = by_subject.get(at)  # type: ignore[call-overload]  # a plain tuple equals its Subject and is made in a tenth of the time
             if found is None:
@@ -166,16 +135,15 @@ class Engine:
         last_ts_us = max(arrived[-1].ts_us for arrived in taken.by_subject.values())
         checkpoint = Checkpoint(last.offset + 1, last_ts_us, lane.checkpoint.active, taken.event_time_us, lane.checkpoint.oldest_timer_bucket)
         work = Work(partition, [], [], [], [], checkpoint, {"applied": 0, "repeat": 0, "parked": 0})
-        compacted: dict[tuple[str, str], Effect] = {}
         for subject, records in taken.by_subject.items():
             entry = self._cache.get(subject)
             if entry is None:
                 entry = self._restored(states.get(subject))
                 self._cache.put(subject, partition, entry)
             entry.work_number = self._work_number
-            self._feed_subject(lane, work, compacted, subject, entry, records)
+            self._feed_subject(lane, work, subject, entry, records)
         if lane.checkpoint.active:
-            work.effects.extend(compacted.values())
+            work.effects.extend(work.latest.values())
         else:
             work.effects.clear()
         lane.checkpoint = checkpoint
@@ -193,15 +161,7 @@ class Engine:
 
     # -- one subject --------------------------------------------------------------------------------------------------
 
-    def _feed_subject(
-        self,
-        lane: Lane,
-        work: Work,
-        compacted: dict[tuple[str, str], Effect],
-        subject: Subject,
-        entry: SubjectEntry,
-        records: list[_Arrived],
-    ) -> None:
+    def _feed_subject(self, lane: Lane, work: Work, subject: Subject, entry: SubjectEntry, records: list[Arrived]) -> None:
         if entry.applied_partition == work.partition and records[0].record.offset <= entry.applied_offset:
             fresh = [arrived for arrived in records if arrived.record.offset > entry.applied_offset]
             work.results["repeat"] += len(records) - len(fresh)
@@ -212,81 +172,73 @@ class Engine:
         done, failure = 0, None
         if foldable:
             before = entry.position()
-            folded = self._fold(subject, entry, foldable, work.partition)
-            done, failure = folded.done, folded.failure
+            fold = self._fold(Fold(subject, entry, work.partition), foldable)
+            done, failure = fold.done, fold.failure
             if failure is not None:
                 entry.go_back(before, self._decoded(entry.blobs))
-                folded = self._fold(subject, entry, foldable[:done], work.partition)
-            if folded.done > folded.repeats:
-                self._keep(work, compacted, subject, entry, folded)
-            work.results["repeat"] += folded.repeats
+                fold = self._fold(Fold(subject, entry, work.partition), foldable[:done])
+            if fold.done > fold.repeats:
+                self._keep(work, fold)
+            work.results["repeat"] += fold.repeats
         if done < len(records):
             self._park(lane, work, subject, records[done:], failure)
 
-    def _fold(self, subject: Subject, entry: SubjectEntry, records: list[_Arrived], partition: int) -> _Folded:
-        """Fold records in order until one fails. States and position of `entry` move along."""
-        folded = _Folded([], [], [], [])
-        states, merger = entry.states, RowMerger()
+    def _fold(self, fold: Fold, records: list[Arrived]) -> Fold:
+        """Fold records in order until one fails. States and position of the entry move along."""
+        entry = fold.entry
         try:
             for arrived in records:
                 if arrived.hashed and entry.seen(arrived.hashed):
-                    folded.repeats += 1
+                    fold.repeats += 1
                 else:
-                    self._apply(subject, entry, states, merger, folded, arrived, partition)
-                    folded.ts_us = arrived.ts_us
-                    entry.move_to(partition, arrived.record.offset, arrived.hashed)
-                folded.done += 1
+                    self._apply(fold, arrived)
+                    fold.ts_us = arrived.ts_us
+                    entry.move_to(fold.partition, arrived.record.offset, arrived.hashed)
+                fold.done += 1
         except Poison as poison:
-            folded.failure = Failure(poison.what, "", "")
+            fold.failure = Failure(poison.what, "", "")
         except Exception as error:  # noqa: BLE001 - whatever a projection raises parks this customer and nobody else
-            folded.failure = Failure.raised(error)
-        if folded.failure is None:
+            fold.failure = Failure.raised(error)
+        if fold.failure is None:
             try:
-                folded.fan_out, folded.own = merger.writes(self._suffix, subject, self._own_tables, self._codec)
+                fold.fan_out, fold.own = fold.merger.writes(self._suffix, fold.subject, self._own_tables, self._codec)
             except Exception as error:  # noqa: BLE001 - a row that cannot be encoded: which record it was of is not known
-                folded.failure, folded.done = Failure.raised(error), 0
-        return folded
+                fold.failure, fold.done = Failure.raised(error), 0
+        return fold
 
-    def _apply(
-        self,
-        subject: Subject,
-        entry: SubjectEntry,
-        states: list[msgspec.Struct | None],
-        merger: RowMerger,
-        folded: _Folded,
-        arrived: _Arrived,
-        partition: int,
-    ) -> None:
-        head = arrived.head
+    def _apply(self, fold: Fold, arrived: Arrived) -> None:
+        """Run one record through the projections that want it. Hot path."""
+        head, entry = arrived.head, fold.entry
         if isinstance(head, Undecodable):
             raise Poison(f"undecodable:{head.reason}")
-        if arrived.appended_us > entry.appended_us:
-            entry.appended_us = arrived.appended_us
+        entry.appended_us = max(entry.appended_us, arrived.appended_us)
         route = self._routes.get(head.type)
         if route is None:
             return
         event = self._codec.body(head)
         if isinstance(event, Undecodable):
             raise Poison(f"undecodable:{event.reason}")
-        at = Moment(head.header.occurred_at_us, entry.appended_us, partition, arrived.record.offset, self._config)
+        at = Moment(head.header.occurred_at_us, entry.appended_us, fold.partition, arrived.record.offset, self._config)
+        states, add, ts_us = entry.states, fold.merger.add, arrived.ts_us
         for number, projection in route:
-            step = projection.apply(states[number] or projection.initial(subject), event, at)
+            step = projection.apply(states[number] or projection.initial(fold.subject), event, at)
             states[number] = step.state
             for change in step.rows:
-                merger.add(change, arrived.ts_us)
+                add(change, ts_us)
             for effect in step.effects:
                 if effect.kind not in DESTINATIONS:
                     raise Poison(f"unknown_effect:{projection.name}")
-                folded.effects.append(effect)
+                fold.effects.append(effect)
             for timer in step.timers:
-                folded.timers.append((subject, projection.name, timer))
+                fold.timers.append((fold.subject, projection.name, timer))
 
-    def _keep(self, work: Work, compacted: dict[tuple[str, str], Effect], subject: Subject, entry: SubjectEntry, folded: _Folded) -> None:
+    def _keep(self, work: Work, fold: Fold) -> None:
         """Add what a subject's fold led to: rows, its state, effects."""
-        work.fan_out.extend(folded.fan_out)
-        work.own.extend(folded.own)
+        subject, entry = fold.subject, fold.entry
+        work.fan_out.extend(fold.fan_out)
+        work.own.extend(fold.own)
         common = entry.common_columns()
-        ts_us = folded.ts_us + 1
+        ts_us = fold.ts_us + 1
         for projection, state in zip(self._projections, entry.states, strict=True):
             if state is None:
                 continue
@@ -298,15 +250,15 @@ class Engine:
                 common = {}
         if common:
             work.own.append(RowWrite(self._state_table, tuple(subject), common, ts_us))
-        for effect in folded.effects:
+        for effect in fold.effects:
             if DESTINATIONS[effect.kind].compacted:
-                compacted[effect.kind, effect.key] = effect
+                work.latest[effect.kind, effect.key] = effect
             else:
                 work.effects.append(effect)
-        work.timers.extend(folded.timers)
-        work.results["applied"] += folded.done - folded.repeats
+        work.timers.extend(fold.timers)
+        work.results["applied"] += fold.done - fold.repeats
 
-    def _park(self, lane: Lane, work: Work, subject: Subject, waiting: list[_Arrived], failure: Failure | None) -> None:
+    def _park(self, lane: Lane, work: Work, subject: Subject, waiting: list[Arrived], failure: Failure | None) -> None:
         for arrived in waiting:
             parked = lane.park(subject.id, work.partition, arrived.record.offset, failure)
             work.fan_out.extend(parked.writes(self.group.name, self.group.version, arrived.record.offset, arrived.ts_us))

@@ -1,10 +1,13 @@
-"""What the log hands over: raw records, grouped by partition as they were polled. Values only."""
+"""What the log hands over: raw records by partition as they were polled, and the same by subject with their headers read. Values only."""
 
 from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["Batch", "RawRecord"]
+from projections.kernel import Subject
+from schemas.codec import Head, Undecodable
+
+__all__ = ["Arrived", "Batch", "RawRecord", "Taken"]
 
 
 class RawRecord(NamedTuple):
@@ -27,3 +30,24 @@ class Batch(msgspec.Struct, frozen=True):
     records: list[RawRecord]
     epoch: int = 0
     topic: str = ""
+
+
+class Arrived(msgspec.Struct, gc=False):
+    """One record on its way through a batch: what was read of it, and its write timestamp.
+
+    `hashed` is what its subject remembers it by, empty for records that may repeat.
+    """
+
+    record: RawRecord
+    head: Head | Undecodable
+    appended_us: int
+    ts_us: int
+    hashed: bytes
+
+
+class Taken(msgspec.Struct):
+    """A batch whose headers are decoded, grouped by subject in the order in which the log names them."""
+
+    batch: Batch
+    by_subject: dict[Subject, list[Arrived]]
+    event_time_us: int

@@ -7,16 +7,19 @@ import msgspec
 from projections.kernel import Delete, Effect, RowChange, Subject, TimerChange, Value
 from schemas.codec import Codec
 from schemas.record import Record
+from streams.parking import Failure
 from streams.store.port import CellValue, Checkpoint, RowWrite
+from streams.subjects import SubjectEntry
 
-__all__ = ["RowMerger", "Work"]
+__all__ = ["Fold", "RowMerger", "Work"]
 
 
 class Work(msgspec.Struct):
     """The outcome of a batch, in the order in which it must be made true.
 
     First `fan_out` and `effects`, wait; then `own` (the subjects' own partitions: state and rows that share their key),
-    wait; then `checkpoint`. A crash in between repeats with the same ids and timestamps.
+    wait; then `checkpoint`. A crash in between repeats with the same ids and timestamps. `latest` are the effects on compacted
+    topics while the batch is folded; in the end they stand behind the others in `effects`.
     """
 
     partition: int
@@ -26,6 +29,7 @@ class Work(msgspec.Struct):
     timers: list[tuple[Subject, str, TimerChange]]
     checkpoint: Checkpoint
     results: dict[str, int]
+    latest: dict[tuple[str, str], Effect] = {}
 
 
 class _Pending(msgspec.Struct):
@@ -84,3 +88,26 @@ def _cells(columns: dict[str, Value], codec: Codec) -> dict[str, CellValue]:
         return cast("dict[str, CellValue]", columns)
     framed = codec.encode(body)
     return {**cast("dict[str, CellValue]", columns), "body": framed[5:], "schema_id": int.from_bytes(framed[1:5], "big")}
+
+
+class Fold:
+    """What one subject's records lead to: `done` of them, until `failure`, if there was one; `repeats` of those were known.
+
+    `fan_out` and `own` are the merged rows, made when all records are folded; `ts_us` is the write timestamp of the last one.
+    """
+
+    __slots__ = ("done", "effects", "entry", "failure", "fan_out", "merger", "own", "partition", "repeats", "subject", "timers", "ts_us")
+
+    def __init__(self, subject: Subject, entry: SubjectEntry, partition: int) -> None:
+        self.subject = subject
+        self.entry = entry
+        self.partition = partition
+        self.merger = RowMerger()
+        self.fan_out: list[RowWrite] = []
+        self.own: list[RowWrite] = []
+        self.effects: list[Effect] = []
+        self.timers: list[tuple[Subject, str, TimerChange]] = []
+        self.done = 0
+        self.repeats = 0
+        self.ts_us = 0
+        self.failure: Failure | None = None

@@ -42,7 +42,9 @@ class Running:
         self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
         with self.out.open("ab") as out, self.err.open("ab") as err:
             self._out_from, self._err_from = out.tell(), err.tell()
-            self._process = subprocess.Popen(_installed(command), env=dict(environment), cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+            self._process = subprocess.Popen(
+                _installed(command), env=dict(environment), cwd=folder, stdin=subprocess.PIPE if fed else subprocess.DEVNULL, stdout=out, stderr=err
+            )
 
     def __enter__(self) -> Self:
         return self

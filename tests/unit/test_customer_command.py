@@ -130,9 +130,6 @@ def lines(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-# -- customer show --------------------------------------------------------------------------------------------------------
-
-
 def test_a_customer_is_shown_with_handles_opened_and_everything_that_stands_open(world: World, run: Run) -> None:
     shown = run("customer", "show", ann(world))
     assert shown.exit_code == 0

@@ -4,7 +4,6 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Self
 
 from rich.console import Console, Group
@@ -78,22 +77,24 @@ async def _run(console: Console, settings: Settings, worker: WorkerProcess, feed
     async with importing(settings, keys, source=SOURCE, file="demo") as parts:
         importing_all = asyncio.create_task(parts.importer.run(feed.input()))
         importing_all.add_done_callback(lambda _: enough.set())
-        watching = asyncio.create_task(_watch(console, settings, worker, feed, enough))
+        counts = parts.importer.result.counts
+        watching = asyncio.create_task(_watch(console, settings, worker, feed, lambda: feed.seen.total - counts.accepted, enough))
         try:
             await asyncio.wait_for(enough.wait(), for_s)
         except TimeoutError:
             enough.set()
         feed.stop()
         await watching
-        result = await importing_all
-    counts = result.counts
+        counts = (await importing_all).counts
     console.print(
         f"received {counts.received:,} = accepted {counts.accepted:,} + duplicate {counts.duplicate:,}"
         f" + quarantined {counts.quarantined:,} + refused {counts.refused:,}"
     )
 
 
-async def _watch(console: Console, settings: Settings, worker: WorkerProcess, feed: CentreFeed, enough: asyncio.Event) -> None:
+async def _watch(
+    console: Console, settings: Settings, worker: WorkerProcess, feed: CentreFeed, unsent: Callable[[], int], enough: asyncio.Event
+) -> None:
     """Show the board (a line now and then where there is no terminal), and what to try once the history is in."""
     cluster = Cluster(settings.brokers)
     told = False
@@ -101,7 +102,9 @@ async def _watch(console: Console, settings: Settings, worker: WorkerProcess, fe
     with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else _NoLive() as live:
         while not enough.is_set():
             await asyncio.to_thread(worker.watch)
-            behind = await asyncio.to_thread(_behind, cluster, settings)
+            left = unsent()
+            processing = await asyncio.to_thread(_behind, cluster, settings)
+            behind = None if processing is None else processing + left
             if not told and feed.history_done.is_set() and behind is not None and behind < CURRENT_RECORDS:
                 told = True
                 _suggest(console, feed.seen)
@@ -160,13 +163,15 @@ def _board(seen: Seen, behind: int | None) -> Panel:
 
 def _suggest(console: Console, seen: Seen) -> None:
     account = seen.busiest_account() or "..."
-    lines = [
-        "Yesterday and this morning are in the views, the rest of the day comes in live. In another terminal, in this folder, try:",
-        "",
-        f"  [bold].venv/bin/touchline customer show --handle account:{account}[/]      one customer, every channel",
-        f"  [bold].venv/bin/touchline timeline --handle account:{account} --limit 20[/]",
-        "  [bold].venv/bin/touchline status[/]                                        servers, lag, parked, quarantined",
-        "  [bold].venv/bin/touchline ingest docs/examples/morning.jsonl[/]            your own events",
-        f"  log of the worker: {Path('.touchline/logs/worker.log')}",
-    ]
-    console.print(Panel("\n".join(lines), title="what to try next", width=100))
+    commands = {
+        f"customer show --handle account:{account}": "one customer over all channels",
+        f"timeline --handle account:{account} --limit 20": "everything that happened, newest first",
+        "status": "servers, how far the views are, what needs you",
+        "ingest docs/examples/morning.jsonl": "events of your own",
+    }
+    told = Text("Yesterday and this morning are in the views; the day goes on live.\nIn another terminal, in this folder:\n")
+    for command, what in commands.items():
+        told.append(f"\n  .venv/bin/touchline {command}\n", style="bold")
+        told.append(f"      {what}\n", style="dim")
+    told.append("\nThe worker's log is .touchline/logs/worker.log")
+    console.print(Panel(told, title="what to try next", width=min(console.width, 100)))
