@@ -13,9 +13,9 @@ from confluent_kafka.cimpl import NewTopic
 
 from schemas.topics import TopicSpec
 from streams.records import Batch, RawRecord
-from touchline.errors import Misconfigured, Retryable
+from touchline.errors import Misconfigured, Retryable, TouchlineError
 
-__all__ = ["Cluster", "Place", "Subscription", "TopicOutcome"]
+__all__ = ["Cluster", "FatalConsumerError", "Place", "Subscription", "TopicOutcome"]
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +35,10 @@ class TopicOutcome(NamedTuple):
     topic: str
     partitions: int
     outcome: str
+
+
+class FatalConsumerError(TouchlineError):
+    """Raised when librdkafka gives a consumer up, as when a static member is fenced. The process must end and start again."""
 
 
 class Cluster:
@@ -224,7 +228,12 @@ class Subscription:
 
     @staticmethod
     def _trouble_with(error: KafkaError) -> None:
-        if error.fatal() or error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
+        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - public, see above; `fatal()` alone is false for a polled one
+            raise FatalConsumerError(
+                f"the consumer cannot go on ({error.str()}).",
+                next_step="start this worker again; nothing is lost. If another one has the same TOUCHLINE_INSTANCE_ID, give each its own.",
+            )
+        if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
             raise Misconfigured(f"the broker refuses this consumer: {error.str()}.", next_step="check its rights and group id.")
         log.warning("fetch_failed", reason=error.name())
 

@@ -31,7 +31,7 @@ def folder(stack: LiveStack) -> Path:
 
 def run(block: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a block as a shell would; what it started in the background ends with it."""
-    script = f"set -e\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n{block}"
+    script = f"set -e\ntrap 'jobs -p | xargs -r kill || true; wait || true' EXIT\n{block}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOUCHLINE_")}
     path = f"{BIN}:{environment['PATH']}" if BIN.is_dir() else environment["PATH"]
     return subprocess.run(
