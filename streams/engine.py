@@ -123,8 +123,18 @@ class Engine:
         return Taken(batch, by_subject, event_time_us)
 
     def missing(self, taken: Taken) -> list[Subject]:
-        """Return the subjects of a batch whose states have to be loaded before `feed`."""
-        return [subject for subject in taken.by_subject if subject not in self._cache]
+        """Return the subjects of a batch whose states have to be loaded before `feed`.
+
+        The others stay in the cache until then, whatever is acknowledged while the caller waits for the states.
+        """
+        missing: list[Subject] = []
+        for subject in taken.by_subject:
+            entry = self._cache.get(subject)
+            if entry is None:
+                missing.append(subject)
+            else:
+                entry.work_number = self._work_number + 1
+        return missing
 
     def feed(self, taken: Taken, states: Mapping[Subject, StateRow]) -> Work:
         """Fold a batch. `states` answers `missing`; a subject that is in neither has no history."""

@@ -5,6 +5,7 @@ rows are not yet acknowledged never leaves the cache, so that its state is never
 """
 
 import asyncio
+import gc
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -25,6 +26,9 @@ from touchline.errors import TouchlineError
 __all__ = ["GroupRunner", "LogGap", "Runner"]
 
 log = structlog.get_logger(__name__)
+
+_COLLECT_AFTER = 50_000
+"""Objects of one or two polls of 1,000 events."""
 
 
 class LogGap(TouchlineError):
@@ -86,13 +90,14 @@ class GroupRunner:
             mine = [p for p in parked if p.first_partition == place.partition]
             starts[place] = self.engine.open(place.partition, checkpoints.get(place.partition), mine)
             log.info("partition_opened", group=self.name, partition=place.partition, offset=starts[place], parked=len(mine))
+        _calm_collector()
         return starts
 
     async def run(self, batches: Sequence[Batch]) -> None:
         """Fold one poll and start its writes; waits for the writes of the poll before it."""
         async with self._turn:
             started = time.perf_counter()
-            works = [work for batch in batches if (work := await self._fold(batch)) is not None]
+            works = await self._fold(batches)
             self.metrics.apply_seconds.observe(time.perf_counter() - started)
             await self.drain()
             if works:
@@ -116,7 +121,24 @@ class GroupRunner:
         """Return how far each partition is written."""
         return dict(self._written)
 
-    async def _fold(self, batch: Batch) -> Work | None:
+    async def _fold(self, batches: Sequence[Batch]) -> list[Work]:
+        """Fold the batches of one poll; the states that are missing for all of them are loaded at once."""
+        taken = [self.engine.take(fresh) for batch in batches if (fresh := self._continuing(batch)) is not None]
+        missing = [subject for one in taken for subject in self.engine.missing(one)]
+        states = await self.patience.run(lambda: self._store.load_states(self.group, missing)) if missing else {}
+        works = []
+        for one in taken:
+            work = self.engine.feed(one, states)
+            if work.timers:
+                raise TouchlineError(f"a projection of {self.name} arms timers, which this worker does not run.")
+            for result, n in work.results.items():
+                self.metrics.records(result, n)
+            self.metrics.lag_seconds.set(max(0.0, time.time() - one.batch.records[-1].appended_us / 1e6))
+            works.append(work)
+        return works
+
+    def _continuing(self, batch: Batch) -> Batch | None:
+        """Return what of a batch is still to be folded, None if nothing is. Raises `LogGap` if it does not continue at the checkpoint."""
         due = self.engine.next_offset(batch.partition)
         if due is None:
             return None  # given away while the batch waited
@@ -128,16 +150,7 @@ class GroupRunner:
             first = batch.records[0].offset
         if first != due:
             raise LogGap(f"{batch.topic} partition {batch.partition} continues at {first} instead of {due}.", next_step="restart the worker.")
-        taken = self.engine.take(batch)
-        missing = self.engine.missing(taken)
-        states = await self.patience.run(lambda: self._store.load_states(self.group, missing)) if missing else {}
-        work = self.engine.feed(taken, states)
-        if work.timers:
-            raise TouchlineError(f"a projection of {self.name} arms timers, which this worker does not run.")
-        for result, n in work.results.items():
-            self.metrics.records(result, n)
-        self.metrics.lag_seconds.set(max(0.0, time.time() - batch.records[-1].appended_us / 1e6))
-        return work
+        return batch
 
     async def _write(self, works: Sequence[Work], number: int) -> None:
         """Make one poll true: fan-out and effects, then the subjects' own partitions, then the checkpoints."""
@@ -162,3 +175,12 @@ class GroupRunner:
     async def _parked(self) -> list[ParkedCustomer]:
         rows = await self._store.read("parked_customer", {"name": self.group.group, "version": self.group.version})
         return [ParkedCustomer.from_row(row) for row in rows]
+
+
+def _calm_collector() -> None:
+    """Let Python's collector leave alone what a worker keeps for ever, and look at the rest every few polls, not many times in each.
+
+    A fold builds tens of objects per event and no cycles; looking for them took 7 of 50 µs per event (`touchline bench`).
+    """
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 20, 50)

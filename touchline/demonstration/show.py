@@ -102,7 +102,7 @@ async def _watch(  # noqa: PLR0917 - called once, below, with names that say it
     with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else _NoLive() as live:
         while not enough.is_set():
             await asyncio.to_thread(worker.watch)
-            left = unsent()
+            sent, left = feed.seen.total, unsent()
             processing = await asyncio.to_thread(_behind, cluster, settings)
             behind = None if processing is None else processing + left
             if not told and feed.history_done.is_set() and behind is not None and behind < CURRENT_RECORDS:
@@ -112,7 +112,7 @@ async def _watch(  # noqa: PLR0917 - called once, below, with names that say it
                 live.update(_board(feed.seen, behind), refresh=True)
             elif time.monotonic() >= next_line:
                 next_line = time.monotonic() + TELL_EVERY_S
-                console.print(f"{feed.seen.total:,} events sent, {feed.seen.live:,} of them live; {_said(behind)}")
+                console.print(f"{sent:,} events sent, {feed.seen.live:,} of them live; {_said(behind)}")
             try:
                 await asyncio.wait_for(enough.wait(), 1.0)
             except TimeoutError:
