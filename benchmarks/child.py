@@ -32,7 +32,15 @@ class Specification(msgspec.Struct, frozen=True):
 
 
 def findings(
-    module: str, settings: Settings, pids: dict[str, int], events: int, kind: type[T], *, folder: Path, prefix: Sequence[str] = (), **options: Any
+    module: str,
+    settings: Settings,
+    pids: dict[str, int],
+    events: int,
+    kind: type[T],
+    *,
+    folder: Path,
+    prefix: Sequence[str] = (),
+    **options: Any,  # noqa: ANN401 - what the module is told, as JSON
 ) -> T:
     """Run `benchmarks.<module>` and return what it reports as `kind`. `prefix` stands before the command (a profiler).
 

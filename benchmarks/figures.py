@@ -1,6 +1,6 @@
 """The arithmetic of the benchmarks: what a run used, per event, over several runs, and beside a target. Values only, no clocks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 import msgspec
@@ -106,7 +106,7 @@ class Section(msgspec.Struct, frozen=True):
         return {"name": self.name, "title": self.title, "figures": [f.json() for f in self.figures], "grids": grids, "notes": list(self.notes)}
 
 
-def comparison(runs: dict[str, Sequence[Usage]], ours: str) -> Grid:
+def comparison(runs: Mapping[str, Sequence[Usage]], ours: str) -> Grid:
     """Return the contestants side by side, medians of their runs; ratios say how many times `ours` the others use."""
     usages = {name: [u.client_us for u in found] for name, found in runs.items()}
     stores = {name: [u.store_us for u in found if u.store_us is not None] for name, found in runs.items()}

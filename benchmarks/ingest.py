@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -140,7 +141,7 @@ async def _run(spec: Specification) -> dict[str, Imported]:
     try:
         intake, found = _Intake(settings, store), {}
         for name, path in spec.options["files"].items():
-            with Path(path).open("rb") as file:
+            with _opened(path) as file:
                 source = files.open_input(file, "events", tenant=settings.tenant, hashed=str)
                 meter, parts = Meter(spec.pids), _Parts()
                 before = intake.counted.requests
@@ -151,6 +152,10 @@ async def _run(spec: Specification) -> dict[str, Imported]:
         return found
     finally:
         await store.close()
+
+
+def _opened(path: str) -> BinaryIO:
+    return Path(path).open("rb")
 
 
 def _now_us() -> int:

@@ -56,7 +56,7 @@ class CountedStore:
             self.requests += 1
             send(*request)  # type: ignore[arg-type]  # handed on as it came
 
-        inner.driver.send = counted  # type: ignore[method-assign]  # the one place through which every request goes
+        inner.driver.send = counted  # type: ignore[method-assign,assignment]  # the one place through which every request goes
 
     async def write(self, rows: Sequence[RowWrite]) -> None:
         """Write and count."""

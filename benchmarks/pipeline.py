@@ -9,7 +9,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,6 +30,8 @@ __all__ = ["NAMES", "Plan", "circumstances", "measured"]
 
 NAMES = ("ingest", "job", "view", "read", "codec", "memory")
 """The parts, by which `--only` chooses. `read` needs `view`, which is then run too."""
+
+T = TypeVar("T")
 
 _OURS = "touchline worker (Faust)"
 _BARE = "the same without Faust"
@@ -230,7 +232,7 @@ class _Run:
         self._say(f"{events:,} events: {what}")
         return self._child(f"peers.{name}", settings, events, Usage)
 
-    def _child(self, module: str, settings: Settings, events: int, kind: Any, **options: Any) -> Any:  # noqa: ANN401 - typed by `kind`
+    def _child(self, module: str, settings: Settings, events: int, kind: type[T], **options: Any) -> T:  # noqa: ANN401 - JSON
         return findings(module, settings, self._stage.pids, events, kind, folder=self._stage.folder, **options)
 
 

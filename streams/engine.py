@@ -28,9 +28,12 @@ from streams.records import Arrived, Batch, Taken
 from streams.store.port import Checkpoint, RowWrite, StateRow
 from streams.subjects import SubjectCache, SubjectEntry, record_hash
 from streams.work import Fold, Work
-from touchline.errors import Poison
+from touchline.errors import Misconfigured, Poison
 
-__all__ = ["Engine"]
+__all__ = ["STATE_BYTES_MAX", "Engine"]
+
+STATE_BYTES_MAX = 256 * 1024
+"""A greater state parks its customer: a projection that lets it grow has no limit of its own."""
 
 _Route = tuple[tuple[int, Projection[msgspec.Struct]], ...]
 """The projections, by their place in the group, that want events of one type."""
@@ -212,9 +215,22 @@ class Engine:
         if fold.failure is None:
             try:
                 fold.fan_out, fold.own = fold.merger.writes(self._suffix, fold.subject, self._own_tables, self._codec)
-            except Exception as error:  # noqa: BLE001 - a row that cannot be encoded: which record it was of is not known
+                self._encode_states(fold)
+            except Poison as poison:
+                fold.failure, fold.done = Failure(poison.what, "", ""), 0
+            except Exception as error:  # noqa: BLE001 - what cannot be encoded: which record it was of is not known
                 fold.failure, fold.done = Failure.raised(error), 0
         return fold
+
+    def _encode_states(self, fold: Fold) -> None:
+        """Encode the states that changed. Raises `Poison` for one that has outgrown what a row may hold."""
+        for projection, state in zip(self._projections, fold.entry.states, strict=True):
+            if state is not None:
+                blob = self._encoder.encode(state)
+                if len(blob) > STATE_BYTES_MAX:
+                    raise Poison(f"state_too_large:{projection.name}")
+                if fold.entry.blobs.get(projection.name) != blob:
+                    fold.blobs[projection.name] = blob
 
     def _apply(self, fold: Fold, arrived: Arrived) -> None:
         """Run one record through the projections that want it. Hot path."""
@@ -249,15 +265,11 @@ class Engine:
         work.own.extend(fold.own)
         common = entry.common_columns()
         ts_us = fold.ts_us + 1
-        for projection, state in zip(self._projections, entry.states, strict=True):
-            if state is None:
-                continue
-            blob = self._encoder.encode(state)
-            if entry.blobs.get(projection.name) != blob:
-                entry.blobs[projection.name] = blob
-                # the subject-wide values are static columns: they travel with the first row that changes
-                work.own.append(RowWrite(self._state_table, (*subject, projection.name), {"state": blob, **common}, ts_us))
-                common = {}
+        for name, blob in fold.blobs.items():
+            entry.blobs[name] = blob
+            # the subject-wide values are static columns: they travel with the first row that changes
+            work.own.append(RowWrite(self._state_table, (*subject, name), {"state": blob, **common}, ts_us))
+            common = {}
         if common:
             work.own.append(RowWrite(self._state_table, tuple(subject), common, ts_us))
         for effect in fold.effects:
@@ -279,4 +291,10 @@ class Engine:
 
     def _decoded(self, blobs: Mapping[str, bytes]) -> list[msgspec.Struct | None]:
         """Decode the states of a subject; a projection that has none begins at its initial state when it is first needed."""
-        return [self._decoders[p.name](blobs[p.name]) if p.name in blobs else None for p in self._projections]
+        try:
+            return [self._decoders[p.name](blobs[p.name]) if p.name in blobs else None for p in self._projections]
+        except msgspec.MsgspecError as error:
+            raise Misconfigured(
+                f"a stored state of group {self.group.name} version {self.group.version} does not fit this code ({type(error).__name__}).",
+                next_step="a projection's state has changed: raise the group's version, or run the code that wrote it.",
+            ) from None

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.topics import TopicSpec
+from streams.patience import wait_out
 from streams.records import Batch, RawRecord
 from touchline.errors import Misconfigured, Retryable, TouchlineError
 
@@ -85,12 +86,10 @@ class Cluster:
         consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": "touchline-watermarks", "log_level": 2})
         try:
             return {
-                Place(topic, partition): consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT_S)
+                Place(topic, partition): _watermarks(consumer, TopicPartition(topic, partition))
                 for topic in topics
                 for partition in range(existing.get(topic, 0))
             }
-        except KafkaException as error:
-            raise _unwell(error) from error
         finally:
             consumer.close()
 
@@ -215,7 +214,7 @@ class Subscription:
 
     @staticmethod
     def _check_within_log(consumer: Consumer, partition: TopicPartition, start: int) -> None:
-        low, high = consumer.get_watermark_offsets(partition, timeout=REQUEST_TIMEOUT_S)
+        low, high = wait_out("assignment", lambda: _watermarks(consumer, partition))
         if not low <= start <= high:
             raise Misconfigured(
                 f"the checkpoint of {partition.topic} partition {partition.partition} is {start}, but the log holds {low} to {high}.",
@@ -236,6 +235,15 @@ class Subscription:
         if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
             raise Misconfigured(f"the broker refuses this consumer: {error.str()}.", next_step="check its rights and group id.")
         log.warning("fetch_failed", reason=error.name())
+
+
+def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """Return (first offset, offset after the last record). A broker that has just started may not lead its partitions yet: `Retryable`."""
+    try:
+        low, high = consumer.get_watermark_offsets(partition, timeout=REQUEST_TIMEOUT_S)
+    except KafkaException as error:
+        raise _unwell(error) from error
+    return low, high
 
 
 def _unwell(error: KafkaException) -> Retryable:

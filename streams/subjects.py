@@ -25,7 +25,7 @@ def record_hash(source: str, record_id: str) -> bytes:
 class SubjectEntry:
     """One subject of one group. `blobs` are the states as last encoded: what a failed fold falls back to."""
 
-    __slots__ = ("applied_offset", "applied_partition", "appended_us", "blobs", "recent", "states", "work_number")
+    __slots__ = ("appended_us", "applied_offset", "applied_partition", "blobs", "recent", "states", "work_number")
 
     def __init__(self, states: list[msgspec.Struct | None], row: StateRow | None) -> None:
         self.states = states

@@ -93,10 +93,10 @@ def _cells(columns: dict[str, Value], codec: Codec) -> dict[str, CellValue]:
 class Fold:
     """What one subject's records lead to: `done` of them, until `failure`, if there was one; `repeats` of those were known.
 
-    `fan_out` and `own` are the merged rows, made when all records are folded; `ts_us` is the write timestamp of the last one.
+    `fan_out` and `own` are the merged rows and `blobs` the states that changed, made when all records are folded; `ts_us` is the write timestamp of the last one.
     """
 
-    __slots__ = ("done", "effects", "entry", "failure", "fan_out", "merger", "own", "partition", "repeats", "subject", "timers", "ts_us")
+    __slots__ = ("blobs", "done", "effects", "entry", "failure", "fan_out", "merger", "own", "partition", "repeats", "subject", "timers", "ts_us")
 
     def __init__(self, subject: Subject, entry: SubjectEntry, partition: int) -> None:
         self.subject = subject
@@ -105,6 +105,7 @@ class Fold:
         self.merger = RowMerger()
         self.fan_out: list[RowWrite] = []
         self.own: list[RowWrite] = []
+        self.blobs: dict[str, bytes] = {}
         self.effects: list[Effect] = []
         self.timers: list[tuple[Subject, str, TimerChange]] = []
         self.done = 0

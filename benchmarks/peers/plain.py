@@ -31,9 +31,9 @@ _FRAME = 5
 _POLL = 1000
 
 TIMELINE = (
-    "tenant customer_id month occurred_at event_id channel type direction contact_id conversation_id actor_kind hidden"
-    " home_customer_id sealed sealed_key src_partition src_offset"
-).split()
+    *("tenant", "customer_id", "month", "occurred_at", "event_id", "channel", "type", "direction", "contact_id", "conversation_id"),
+    *("actor_kind", "hidden", "home_customer_id", "sealed", "sealed_key", "src_partition", "src_offset"),
+)
 """The columns that the benchmark job's events fill."""
 
 

@@ -2,13 +2,16 @@
 
 import asyncio
 
+import pytest
+
 from projections.kernel import Delete, Subject, Upsert
 from streams.engine import Engine
 from streams.records import RawRecord
 from streams.store.memory import MemoryStore
-from streams.store.port import Checkpoint, GroupVersion, RowWrite
+from streams.store.port import Checkpoint, GroupVersion, RowWrite, StateRow
 from streams.work import RowMerger, Work
 from tests.support.ledger import CODEC, GROUP, batch, record, store
+from touchline.errors import Misconfigured
 
 VERSION = GroupVersion("ledger", 1)
 SUBJECT = Subject("acme", "c1")
@@ -167,6 +170,23 @@ def test_a_version_that_is_not_active_sends_nothing() -> None:
         work = one.feed(one.take(batch([record(0, 1, "a"), record(1, 1, "b")])), {})
         assert len(work.effects) == sent
         assert work.own
+
+
+def test_a_state_that_grows_without_limit_parks_its_customer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a store refuses it and stops everybody."""
+    monkeypatch.setattr("streams.engine.STATE_BYTES_MAX", 2)
+    work = fold(engine(), [record(0, 1, "a")])
+    assert work.results == {"applied": 0, "repeat": 0, "parked": 1}
+    assert work.fan_out[0].columns is not None
+    assert work.fan_out[0].columns["reason"] == "state_too_large:ledger"
+
+
+def test_a_stored_state_that_does_not_fit_the_code_is_said_in_one_line() -> None:
+    """It happens when a state's class is changed and the group's version is not."""
+    one = engine()
+    taken = one.take(batch([record(0, 1, "a")]))
+    with pytest.raises(Misconfigured, match=r"group ledger version 1 does not fit this code.*raise the group's version"):
+        one.feed(taken, {SUBJECT: StateRow({"ledger": b"\xa1x"}, b"", 0, -1, 0)})
 
 
 def test_a_partition_given_away_is_forgotten() -> None:
