@@ -61,7 +61,7 @@ class _Shape(msgspec.Struct, frozen=True, gc=False):
 
 
 class Timeline:
-    """Writes the rows. Hot path: 1.4 µs per event (`tests/unit/test_projections_speed.py`)."""
+    """Writes the rows. Hot path: 1.4 µs per event (`python -m benchmarks.folding`)."""
 
     name: ClassVar[str] = "timeline"
     version: ClassVar[int] = 1

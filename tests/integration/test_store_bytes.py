@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -117,22 +116,3 @@ def timeline(number: int) -> RowWrite:
     }
     at_us = 1_700_000_000_000_000 + number
     return RowWrite("timeline_v1", ("acme", f"customer-{number // 10:026}", "2026-01", at_us, f"event-{number:030}"), columns, at_us)
-
-
-def test_encoding_takes_at_most_two_thirds_of_binds_time(store: CassandraStore) -> None:
-    """CPU of 3,000 timeline rows in batches of 30, best of three; 5 µs a row against 14 where it was built."""
-    encoder, rows = encoder_of(store, TIMELINE), [timeline(n) for n in range(3_000)]
-    batches = [rows[at : at + 30] for at in range(0, len(rows), 30)]
-
-    def best(encode: Any) -> float:
-        times = []
-        for _ in range(3):
-            started = time.process_time()
-            for batch in batches:
-                encode(batch)
-            times.append(time.process_time() - started)
-        return min(times)
-
-    ours = best(lambda batch: batch_body([encoder.encode(row)[1] for row in batch]))
-    theirs = best(lambda batch: by_driver(store, encoder, batch))
-    assert ours < theirs * 2 / 3

@@ -103,17 +103,16 @@ def test_nobody_at_the_address_is_retryable(stack: Any) -> None:
 
 
 def test_the_loop_goes_on_while_a_poll_is_written(store: CassandraStore) -> None:
-    """Encoding a poll of 1,000 rows takes some milliseconds; waiting for the server takes none."""
+    """Waiting for the server takes none of the loop's time: it turns many times in each write."""
 
-    async def scene() -> float:
-        longest, stop = 0.0, asyncio.Event()
+    async def scene() -> int:
+        turns, stop = 0, asyncio.Event()
 
         async def watch() -> None:
-            nonlocal longest
+            nonlocal turns
             while not stop.is_set():
-                started = time.perf_counter()
                 await asyncio.sleep(0)
-                longest = max(longest, time.perf_counter() - started)
+                turns += 1
 
         watching = asyncio.create_task(watch())
         rows = [
@@ -123,9 +122,9 @@ def test_the_loop_goes_on_while_a_poll_is_written(store: CassandraStore) -> None
             await store.write(rows)
         stop.set()
         await watching
-        return longest
+        return turns
 
-    assert asyncio.run(scene()) < 0.5
+    assert asyncio.run(scene()) > 50
 
 
 @pytest.mark.slow
@@ -133,7 +132,6 @@ def test_a_node_that_dies_is_retryable_and_nothing_acknowledged_is_lost(stack: A
     partition = {"tenant": "acme", "source": "/mail"}
     row = RowWrite("connector_cursor", ("acme", "/mail"), {"cursor": "secret-17"}, 10)
     asyncio.run(store.write([row]))
-    time.sleep(0.5)  # commitlog_sync is periodic: a killed node forgets what it acknowledged in its last 100 ms; with three copies two others know
     stack.kill("cassandra")
     try:
         with pytest.raises(Retryable, match="writing to connector_cursor failed") as raised:

@@ -8,9 +8,9 @@ import asyncio
 import json
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from schemas.codec import Codec
 from schemas.topics import CHANNELS, channel_topic, topics
 from streams.assembly import resolver_group
 from streams.customer_view import decoded
-from streams.kafka import Cluster, Place
+from streams.kafka import Cluster
 from streams.store.cassandra import CassandraStore, Driver
 from streams.store.catalogue import KEYRING, MIGRATIONS
 from streams.store.migration_files import read_migrations
@@ -33,7 +33,7 @@ from tests.support.processes import Running, run, until
 from touchline.errors import Retryable
 from touchline.settings import Settings
 
-__all__ = ["VIEW", "Counts", "Installation", "installed", "sums_up"]
+__all__ = ["VIEW", "Counts", "Installation", "differences", "digest_of", "installed", "sums_up"]
 
 T = TypeVar("T")
 Counts = dict[str, Any]
@@ -190,10 +190,14 @@ class Installation:
         for future in admin.delete_topics(mine).values():
             with suppress(Exception):  # it may be gone already
                 future.result(20)
+        self.remove_keyspace()
+        replace(self, settings=self.settings.model_copy(update={"keyspace": self.settings.keyring_keyspace})).remove_keyspace()
+
+    def remove_keyspace(self) -> None:
+        """Drop the keyspace with all tables."""
         driver = Driver.open(self.settings)
         try:
-            for keyspace in (self.settings.keyspace, self.settings.keyring_keyspace):
-                driver.execute(f"DROP KEYSPACE IF EXISTS {keyspace}", timeout_s=60)
+            driver.execute(f"DROP KEYSPACE IF EXISTS {self.settings.keyspace}", timeout_s=60)
         finally:
             driver.close()
 
@@ -244,8 +248,3 @@ def sums_up(counts: Counts) -> Counts:
     """Return the counts of an import after checking that every record is accounted for."""
     assert counts["received"] == counts["accepted"] + counts["duplicate"] + counts["quarantined"] + counts["refused"], counts
     return counts
-
-
-def places(cluster: Cluster, topic: str) -> Mapping[Place, tuple[int, int]]:
-    """Return first and last offsets of a topic's partitions."""
-    return cluster.ranges([topic])

@@ -22,6 +22,7 @@ class Stored(NamedTuple):
     key: bytes
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
+    timestamp_ms: int
 
 
 def topics_of(brokers: str, prefix: str) -> list[str]:
@@ -47,7 +48,8 @@ def stored(brokers: str, topics: Iterable[str]) -> Iterator[Stored]:
                 error = message.error()
                 if error is None:
                     headers = tuple((name, value or b"") for name, value in message.headers() or ())
-                    yield Stored(message.topic(), message.partition(), message.offset(), message.key() or b"", message.value() or b"", headers)
+                    place = message.topic(), message.partition(), message.offset()
+                    yield Stored(*place, message.key() or b"", message.value() or b"", headers, message.timestamp()[1])
                 elif error.code() == KafkaError._PARTITION_EOF:
                     left.discard((message.topic(), message.partition()))
                 else:

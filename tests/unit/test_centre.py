@@ -4,7 +4,6 @@ import io
 import re
 import subprocess
 import sys
-import time
 import tracemalloc
 from collections import Counter
 from datetime import UTC, datetime
@@ -53,7 +52,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_day() -> No
 
 def test_the_same_seed_gives_the_same_day_in_another_process() -> None:
     command = [sys.executable, "-m", "connectors.centre", "--events", "300", "--seed", "3"]
-    one, other = (subprocess.run(command, capture_output=True, check=True).stdout for _ in range(2))  # noqa: S603 - our own module
+    one, other = (subprocess.run(command, capture_output=True, check=True).stdout for _ in range(2))
     assert one == other
 
 
@@ -165,12 +164,6 @@ def test_memory_holds_what_is_under_way_and_not_the_day() -> None:
     assert peak < 6_000_000
 
 
-def test_a_second_gives_thirty_thousand_events_even_on_a_busy_machine() -> None:
-    began = time.process_time()
-    made = sum(1 for _ in events(2, START, *scaled(60_000), "acme"))
-    assert made / (time.process_time() - began) > 30_000
-
-
 def test_a_thousand_markers_are_planted_where_they_are_said_to_be() -> None:
     markers = [f"canary-{number:04d}-x" for number in range(1_000)]
     planted: dict[str, Planting] = {}
@@ -227,9 +220,9 @@ def test_no_text_is_left_with_an_open_slot() -> None:
 
 def test_the_command_writes_lines_and_says_how_many() -> None:
     command = [sys.executable, "-m", "connectors.centre", "--events", "300", "--seed", "7"]
-    done = subprocess.run(command, capture_output=True, check=True)  # noqa: S603 - our own module
+    done = subprocess.run(command, capture_output=True, check=True)
     written = done.stdout.splitlines()
     assert all(msgspec.json.decode(line)["specversion"] == "1.0" for line in written)
     assert done.stderr.decode().startswith(f"{len(written)} events of ")
-    shown = subprocess.run([*command[:3], "--help"], capture_output=True, check=True)  # noqa: S603 - our own module
+    shown = subprocess.run([*command[:3], "--help"], capture_output=True, check=True)
     assert b"example: python -m connectors.centre --events 1000 --seed 7 > day.jsonl" in shown.stdout

@@ -126,7 +126,7 @@ def test_processes_that_start_at_once_agree_on_one_file(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from touchline.keyring.keyfile import KeyFile; sys.stdin.read(); "
     code += "k = KeyFile.load_or_create(Path(sys.argv[1])); print(k.index_key('acme').hex(), k.created)"
     started = [
-        subprocess.Popen(  # noqa: S603 - our own interpreter, our own code
+        subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path / "new" / "keys.json")], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         for _ in range(6)

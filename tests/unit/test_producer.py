@@ -85,13 +85,3 @@ def test_a_full_queue_is_waited_for_and_then_said(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(Retryable, match="queue has been full"):
         away.produce("t", b"k", b"v")
     away.discard()
-
-
-def test_producing_costs_less_than_ten_microseconds(mock: Producer) -> None:
-    """1 µs on an idle machine; the limit is for a busy one."""
-    start = time.process_time()
-    for _ in range(20_000):
-        mock.produce("t", b"k" * 32, b"v" * 300)
-    spent = time.process_time() - start
-    mock.flush()
-    assert spent / 20_000 * 1e6 < 10
