@@ -148,7 +148,7 @@ class _Run:
                 line.append(f"{found.cpu_s[part] / found.usage.events * 1e6:.1f}")
                 line += [f"{portion[part]:.0f} %" for portion in portions[name]]
             rows.append(tuple(line))
-        columns = ("part", "new handles: CPU µs", "of CPU", "of wall", "known handles: CPU µs", "of CPU ", "of wall ")
+        columns = ("part", "new: CPU µs", "of CPU", "of wall", "known: CPU µs", "of CPU ", "of wall ")
         note = "The parts are measured one after the other; in the import itself sealing goes on while the chunk before is acknowledged."
         return Section("ingest", "Sealed ingest, file to acknowledged log", figures, (Grid(columns, tuple(rows)),), (note,))
 

@@ -8,7 +8,10 @@ from rich.table import Table
 
 from benchmarks.figures import Figure, Grid, Section
 
-__all__ = ["as_json", "show"]
+__all__ = ["WIDTH", "as_json", "show"]
+
+WIDTH = 120
+"""Columns that the widest table takes."""
 
 _MANY = 100
 
@@ -17,7 +20,7 @@ def show(section: Section, console: Console) -> None:
     """Print one section: figures with their targets, then tables, then notes."""
     console.print(f"\n[bold]{section.title}[/]")
     if section.figures:
-        table = _table(("figure", "median", "unit", "least", "most", "runs", "target", ""), texts=1)
+        table = _table(("figure", "median", "unit", "of runs", "target", ""))
         for figure in section.figures:
             table.add_row(*_row(figure))
         console.print(table)
@@ -37,8 +40,8 @@ def _row(figure: Figure) -> tuple[str, ...]:
     target = f"≤ {figure.at_most:g}" if figure.at_most is not None else f"≥ {figure.at_least:,g}" if figure.at_least is not None else ""
     verdict = {None: "", True: "[green]met[/]", False: "[red]missed[/]"}[figure.met]
     runs = len(figure.values)
-    spread = (_number(min(figure.values)), _number(max(figure.values))) if runs > 1 else ("", "")
-    return (figure.name, _number(figure.median), figure.unit, *spread, str(runs), target, verdict)
+    spread = f"{_number(min(figure.values))} to {_number(max(figure.values))} ({runs})" if runs > 1 else ""
+    return (figure.name, _number(figure.median), figure.unit, spread, target, verdict)
 
 
 def _number(value: float) -> str:
@@ -46,15 +49,15 @@ def _number(value: float) -> str:
 
 
 def _grid(grid: Grid) -> Table:
-    table = _table(grid.columns, texts=1)
+    table = _table(grid.columns)
     for row in grid.rows:
         table.add_row(*row)
     return table
 
 
-def _table(columns: Sequence[str], *, texts: int) -> Table:
-    """Return an empty table whose first `texts` columns are texts and the others numbers."""
+def _table(columns: Sequence[str]) -> Table:
+    """Return an empty table: names to the left, numbers to the right."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < texts else "right", no_wrap=True)
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
     return table

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -21,7 +22,7 @@ import structlog
 from streams.kafka import Place, Subscription
 from streams.records import Batch
 from streams.runner import Runner
-from touchline.errors import Retryable
+from touchline.errors import Retryable, TouchlineError
 from touchline.settings import Settings
 
 __all__ = ["Consumption"]
@@ -34,6 +35,8 @@ POLL_S = 0.2
 KEPT_RECORDS_MAX = 1000
 """Records kept while the queue is full: at one per `POLL_S`, three minutes' worth; after that the loop only waits."""
 COMMIT_EVERY_S = 1.0
+HAND_OVER_MAX_S = 120.0
+"""How long partitions may be held back until their writes are done; the broker gives up on a member after 300 s without a poll."""
 
 
 class Stopped(Exception):
@@ -87,7 +90,7 @@ class Consumption:
             runner.group_id,
             runner.topics,
             assigned=lambda places: self._wait(runner.assign(places)),
-            revoked=lambda places: self._wait(runner.revoke(places), budget_s=settings.stop_budget_s),
+            revoked=lambda places: self._wait(runner.revoke(places), to_its_end=True),
             session_timeout_ms=settings.session_timeout_ms,
             instance_id=f"{settings.instance_id}.{runner.name}" if settings.instance_id else None,
         )
@@ -103,19 +106,24 @@ class Consumption:
                 if time.monotonic() >= next_commit:
                     committed = self._commit_progress(subscription, committed)
                     next_commit = time.monotonic() + COMMIT_EVERY_S
-            self._wait(runner.drain(), budget_s=settings.stop_budget_s)
+            self._wait(runner.drain(), to_its_end=True)
             self._commit_progress(subscription, committed)
         except Stopped:
             log.info("stopped_while_waiting", part=runner.name)
         finally:
-            subscription.close()
-            self._ended.set()
-            self._commit_asked()
+            try:
+                subscription.close()
+            except Stopped:
+                log.info("stopped_while_waiting", part=runner.name)
+            finally:
+                self._ended.set()
+                self._commit_asked()
 
     def _commit_progress(self, subscription: Subscription, committed: dict[Place, int]) -> dict[Place, int]:
         progress = self._runner.progress()
         moved = {place: offset for place, offset in progress.items() if committed.get(place) != offset}
-        subscription.commit(moved, wait=False)
+        with suppress(Retryable):  # it is only for lag displays
+            subscription.commit(moved, wait=False)
         return progress
 
     def _hand_over(self, subscription: Subscription, batches: list[Batch]) -> None:
@@ -157,15 +165,26 @@ class Consumption:
             else:
                 asked.done.set_result(None)
 
-    def _wait(self, coroutine: Coroutine[Any, Any, T], budget_s: float | None = None) -> T:
-        """Run a coroutine on the worker's loop and wait for it, at most `budget_s`, and not beyond a stop."""
+    def _wait(self, coroutine: Coroutine[Any, Any, T], *, to_its_end: bool = False) -> T:
+        """Run a coroutine on the worker's loop and wait for it. A stop gives it up, or gives it the stop budget to come `to_its_end`.
+
+        Without a stop that may take `HAND_OVER_MAX_S`; then the process must end, or its partitions would lie idle for ever.
+        """
         future = self._started(coroutine)
-        deadline = None if budget_s is None else time.monotonic() + budget_s
+        since, stopping = time.monotonic(), False
         while not self._is_done(future):
-            late = deadline is not None and time.monotonic() > deadline
-            if late or (deadline is None and self._stopping.is_set()):
+            if self._stopping.is_set() and not stopping:
+                since, stopping = time.monotonic(), True
+            waited_s = time.monotonic() - since
+            if stopping and (not to_its_end or waited_s > self._settings.stop_budget_s):
                 future.cancel()
                 raise Stopped
+            if to_its_end and not stopping and waited_s > HAND_OVER_MAX_S:
+                future.cancel()
+                raise TouchlineError(
+                    f"{self._runner.name} could not finish what was under way within {HAND_OVER_MAX_S:.0f} s, to give its partitions away.",
+                    next_step="see what it waits for in the log, then start it again.",
+                )
         return future.result()
 
 

@@ -16,7 +16,7 @@ from streams.patience import wait_out
 from streams.records import Batch, RawRecord
 from touchline.errors import Misconfigured, Retryable, TouchlineError
 
-__all__ = ["Cluster", "FatalConsumerError", "Place", "Subscription", "TopicOutcome"]
+__all__ = ["Cluster", "FatalConsumerError", "PartitionsLost", "Place", "Subscription", "TopicOutcome"]
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +40,10 @@ class TopicOutcome(NamedTuple):
 
 class FatalConsumerError(TouchlineError):
     """Raised when librdkafka gives a consumer up, as when a static member is fenced. The process must end and start again."""
+
+
+class PartitionsLost(Exception):
+    """Raised by a commit for partitions that the broker took away. It is no error: whoever has them now reads their records again."""
 
 
 class Cluster:
@@ -115,7 +119,7 @@ class Cluster:
 
 
 class Subscription:
-    """A member of a consumer group that hands out batches. All methods but `commit` belong to the one polling thread.
+    """A member of a consumer group that hands out batches. Its methods, all but `is_current`, belong to the one polling thread.
 
     `assigned` is called with new partitions, inside `poll`; it answers where each is to be read from (None = the committed
     offset, or the beginning). `revoked` is called before they are given away, `lost` when they already are.
@@ -149,9 +153,10 @@ class Subscription:
         if instance_id:
             config["group.instance.id"] = instance_id
         self._epochs: dict[tuple[str, int], int] = {}
+        self._lost: set[tuple[str, int]] = set()
         self._assigned, self._revoked = assigned, revoked
         self._consumer = Consumer(config, error_cb=self._troubled)
-        self._consumer.subscribe(list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+        self._consumer.subscribe(list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def poll(self, records_max: int, timeout_s: float) -> list[Batch]:
         """Return at most `records_max` records as one batch per partition; an empty list if none came in time."""
@@ -180,7 +185,9 @@ class Subscription:
         return self._epochs.get((batch.topic, batch.partition), 0) == batch.epoch
 
     def commit(self, offsets: Mapping[Place, int], *, wait: bool) -> None:
-        """Commit the offsets to be read next. Raises `Retryable` if waiting for it failed; safe from any thread."""
+        """Commit the offsets to be read next. Raises `Retryable` if waiting for it failed, `PartitionsLost` if waiting is in vain."""
+        if wait and not self._lost.isdisjoint(offsets):
+            raise PartitionsLost
         if not offsets:
             return
         places = [TopicPartition(place.topic, place.partition, offset) for place, offset in offsets.items()]
@@ -198,6 +205,7 @@ class Subscription:
         self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._lost.difference_update((p.topic, p.partition) for p in partitions)
         starts = self._assigned([Place(p.topic, p.partition) for p in partitions])
         for partition in partitions:
             start = starts[Place(partition.topic, partition.partition)]
@@ -211,6 +219,10 @@ class Subscription:
         for p in partitions:
             self._epochs[p.topic, p.partition] = self._epochs.get((p.topic, p.partition), 0) + 1
         self._revoked([Place(p.topic, p.partition) for p in partitions])
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._lost.update((p.topic, p.partition) for p in partitions)
+        self._on_revoke(consumer, partitions)
 
     @staticmethod
     def _check_within_log(consumer: Consumer, partition: TopicPartition, start: int) -> None:

@@ -16,7 +16,7 @@ import structlog
 from connectors.producer import Producer
 from schemas.codec import Codec
 from schemas.events import Quarantined
-from streams.kafka import Place
+from streams.kafka import PartitionsLost, Place
 from streams.metrics import GroupMetrics
 from streams.patience import Patience
 from streams.records import Batch, RawRecord
@@ -55,7 +55,16 @@ class ResolverRunner:
         return dict.fromkeys(places)
 
     async def run(self, batches: Sequence[Batch]) -> None:
-        """Resolve one poll, in parts that are appended, acknowledged and committed one after the other."""
+        """Resolve one poll, in parts that are appended, acknowledged and committed one after the other.
+
+        If the broker has given the partitions away meanwhile, the rest is left to whoever has them now.
+        """
+        try:
+            await self._run(batches)
+        except PartitionsLost:
+            log.warning("partitions_lost", part=self.name)
+
+    async def _run(self, batches: Sequence[Batch]) -> None:
         async with self._turn:
             subjects: Counter[str] = Counter()
             offsets: dict[Place, int] = {}

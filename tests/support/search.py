@@ -26,11 +26,10 @@ class Hit(NamedTuple):
 
 
 class Searched(NamedTuple):
-    """What a search came to: the first hit of each text and form in each place, and how much it went through."""
+    """What a search came to: the first hit of each text and form in each place, and how many bytes it went through, by place."""
 
     hits: list[Hit]
-    places: int
-    size: int
+    sizes: dict[str, int]
     took_s: float
 
     def of(self, *texts: str) -> list[Hit]:
@@ -42,7 +41,7 @@ class Searched(NamedTuple):
         return {hit.where for hit in self.of(text)}
 
     def __str__(self) -> str:
-        return f"{self.places} places, {self.size / 1e6:.1f} MB in {self.took_s:.1f} s, {len(self.hits)} hits"
+        return f"{len(self.sizes)} places, {sum(self.sizes.values()) / 1e6:.1f} MB in {self.took_s:.1f} s, {len(self.hits)} hits"
 
 
 class Search:
@@ -51,37 +50,40 @@ class Search:
     def __init__(self, *texts: str) -> None:
         self._patterns = [(pattern, text, form) for text in texts for form, pattern in forms(text).items()]
 
-    def over(self, places: Iterable[tuple[str, bytes]]) -> Searched:
+    def over(self, places: Iterable[tuple[str, bytes | bytearray]]) -> Searched:
         """Go through all places, each a name and its bytes."""
         hits: list[Hit] = []
-        count, size, took_s = 0, 0, 0.0
+        sizes: dict[str, int] = {}
+        took_s = 0.0
         for where, data in places:
             began = time.monotonic()
             for pattern, text, form in self._patterns:
                 if (at := data.find(pattern)) >= 0:
                     hits.append(Hit(text, form, where, bytes(data[max(0, at - _AROUND) : at + _AROUND])))
-            count, size, took_s = count + 1, size + len(data), took_s + time.monotonic() - began
-        return Searched(hits, count, size, took_s)
+            sizes[where] = len(data)
+            took_s += time.monotonic() - began
+        return Searched(hits, sizes, took_s)
 
 
 def forms(text: str) -> dict[str, bytes]:
     """Return what a text looks like in each form; of base64 the part that does not depend on what stands around it."""
-    found: dict[str, bytes] = {}
+    found: dict[bytes, str] = {}
+
+    def add(pattern: bytes, name: str) -> None:
+        found.setdefault(pattern, name)
+
     for name, form in {"": text, "capitals ": text.upper()}.items():
         plain = form.encode()
-        found |= {
-            f"{name}utf-8": plain,
-            f"{name}utf-16-le": form.encode("utf-16-le"),
-            f"{name}utf-16-be": form.encode("utf-16-be"),
-            f"{name}hex": plain.hex().encode(),
-            f"{name}hex in capitals": plain.hex().upper().encode(),
-        }
+        add(plain, f"{name}utf-8")
+        add(form.encode("utf-16-le"), f"{name}utf-16-le")
+        add(form.encode("utf-16-be"), f"{name}utf-16-be")
+        add(plain.hex().encode(), f"{name}hex")
+        add(plain.hex().upper().encode(), f"{name}hex in capitals")
         for shift in range(_BASE64_GROUP):
             first, after = -(-shift * 8 // 6), (shift + len(plain)) * 8 // 6
-            for kind, encode in (("base64", b64encode), ("base64url", urlsafe_b64encode)):
-                found[f"{name}{kind} +{shift}"] = encode(bytes(shift) + plain)[first:after]
-    once = {pattern: name for name, pattern in reversed(found.items())}
-    return {name: pattern for pattern, name in once.items()}
+            add(b64encode(bytes(shift) + plain)[first:after], f"{name}base64 +{shift}")
+            add(urlsafe_b64encode(bytes(shift) + plain)[first:after], f"{name}base64url +{shift}")
+    return {name: pattern for pattern, name in found.items()}
 
 
 def cells(value: Any) -> Iterator[bytes]:

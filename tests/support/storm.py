@@ -160,7 +160,7 @@ class Storm:
 
     def _start_ingest(self) -> None:
         """Start the importer, from the first line again: it must find out by itself what has been sent."""
-        self._ingest = self._processes.enter_context(self._here.ingesting(None, "--format", "events"))
+        self._ingest = self._processes.enter_context(self._here.ingesting(None, "--format", "events", "--no-wait"))
         given, self._given = self._given, 0
         self._give(given)
 

@@ -49,14 +49,15 @@ def pipeline(
     from rich.console import Console
 
     from benchmarks.pipeline import circumstances, measured
+    from benchmarks.show import WIDTH, show
     from benchmarks.show import as_json as to_json
-    from benchmarks.show import show
     from benchmarks.stage import staged
     from touchline.logging import configure_logging
 
     plan = _plan(events, repeat, only or [], memory=memory, everything=everything)
     configure_logging("error")
     console, progress, found = Console(highlight=False), Console(stderr=True, highlight=False), []
+    console.width = max(console.width, WIDTH)
     with progress.status("Starting the servers") as spinner, staged(here=here, say=progress.print) as stage:
         for section in measured(stage, plan, spinner.update):
             found.append(section)
