@@ -9,6 +9,7 @@ The servers are the module's own: their files hold nothing but this, and the las
 
 import asyncio
 import json
+import secrets
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import urlopen
 
+import psutil
 import pytest
 from confluent_kafka import Producer
 
@@ -130,7 +132,15 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     """Start servers whose files hold nothing of other tests, and which other tests do not miss when they are stopped."""
     with private_stack(tmp_path_factory.mktemp("canaries")) as live:
+        for name, setting in (("kafka", live.settings.brokers.split(":")[1]), ("cassandra", live.settings.cassandra_port)):
+            assert int(setting) in listened_on(live.servers.pid(name)), f"the {name} that answers at {setting} is another stack's"
         yield live
+
+
+def listened_on(pid: int | None) -> set[int]:
+    """Return the ports on which a process listens: of two stacks started at once, one may take the other's servers for its own."""
+    found = psutil.Process(pid).net_connections("tcp") if pid is not None else ()
+    return {connection.laddr.port for connection in found if connection.status == psutil.CONN_LISTEN}
 
 
 class Done(NamedTuple):
@@ -146,7 +156,8 @@ def done(servers: LiveStack, day: Day) -> Done:
     """Ingest and fold the file, everything at log level debug."""
     home = servers.folder / "home"
     home.mkdir()
-    chosen = {"topic_prefix": "canaries", "keyspace": "canaries", "keyring_keyspace": "canaries_keys", "partitions": PARTITIONS}
+    unique = f"canaries_{secrets.token_hex(3)}"
+    chosen = {"topic_prefix": unique, "keyspace": unique, "keyring_keyspace": f"{unique}_keys", "partitions": PARTITIONS}
     more = {"tenant": "acme", "key_file": home / "keys.json", "log_level": "debug"}
     here = Installation(servers, home, servers.settings_with(**chosen, **more))
     here.create()
@@ -274,6 +285,6 @@ def test_no_marker_lies_in_a_file_of_the_servers_and_processes(done: Done) -> No
     home = {f"home/{name}" for name in ("ingest.out", "ingest.err", "worker.out", "worker.err", "metrics.txt", "keys.json")}
     assert home | {f".touchline/{name}" for name in ("stack.json", "logs/kafka.log", "logs/cassandra.log")} <= found.sizes.keys()
     assert all("DEBUG" in (done.here.folder / f"{name}.err").read_text() for name in ("ingest", "worker"))
-    opened = found.places_of(OPEN)
-    assert any(place.startswith(".touchline/kafka/data/canaries.audit.v1-") for place in opened)
-    assert any(place.startswith(".touchline/cassandra/data/data/canaries/timeline_v1-") for place in opened)
+    opened, settings = found.places_of(OPEN), done.here.settings
+    assert any(place.startswith(f".touchline/kafka/data/{settings.topic('audit')}-") for place in opened)
+    assert any(place.startswith(f".touchline/cassandra/data/data/{settings.keyspace}/timeline_v1-") for place in opened)

@@ -105,7 +105,7 @@ def test_every_row_of_the_bank_s_calls_is_accounted_for_and_a_second_import_adds
     assert len(timeline) == counts["accepted"] == counts["received"]
     assert types["contact.initiated"] == outcomes["AGENT"] + outcomes["HANG"]
     assert (types["contact.connected"], types["contact.abandoned"]) == (outcomes["AGENT"], outcomes["HANG"])
-    assert Counter("/".join([row["type"].removeprefix("contact."), *filter(None, [row["summary"].get("stage")])]) for row in timeline) == told
+    assert Counter("/".join([row["type"].removeprefix("contact."), *filter(None, [(row["summary"] or {}).get("stage")])]) for row in timeline) == told
 
     calls = Counter(row["customer_id"] for row in timeline if row["type"] == "contact.initiated")
     most = customers.most_common(11)
