@@ -20,28 +20,26 @@ _FRAME = 5
 
 
 def coding() -> Section:
-    """Measure the codec over records of the benchmark job; CPU of this thread, each round one value."""
+    """Measure the codec over records of the benchmark job; CPU of this thread. Each round runs everything once, so that noise hits all alike."""
     codec = Codec()
     raws = [value for _, value in job_log(_RECORDS)]
     heads = [head for raw in raws if isinstance(head := codec.head(raw), Head)]
     schema = fastavro.parse_schema(Ids.load().by_name()[MessageReceived.FULL_NAME][-1].full())
-    figures = (
-        _figure("head", lambda: [codec.head(raw) for raw in raws]),
-        _figure("body behind a head", lambda: [codec.body(head) for head in heads]),
-        _figure("decode (head and body)", lambda: [codec.decode(raw) for raw in raws]),
-        _figure("rehead (the resolver's)", lambda: [codec.rehead(head, head.header) for head in heads]),
-        _figure("fastavro, whole record to a dict", lambda: [fastavro.schemaless_reader(BytesIO(raw[_FRAME:]), schema, None) for raw in raws]),
-    )
+    works: dict[str, Callable[[], object]] = {
+        "head": lambda: [codec.head(raw) for raw in raws],
+        "body behind a head": lambda: [codec.body(head) for head in heads],
+        "decode (head and body)": lambda: [codec.decode(raw) for raw in raws],
+        "rehead (the resolver's)": lambda: [codec.rehead(head, head.header) for head in heads],
+        "fastavro, whole record to a dict": lambda: [fastavro.schemaless_reader(BytesIO(raw[_FRAME:]), schema, None) for raw in raws],
+    }
+    rounds = [{name: _cost_us(work) for name, work in works.items()} for _ in range(_ROUNDS + 1)][1:]
+    figures = tuple(Figure(name, "µs", tuple(found[name] for found in rounds)) for name in works)
     size = sum(map(len, raws)) / len(raws)
     note = f"A header alone takes {100 * figures[0].median / figures[2].median:.0f} % of the whole; records of {size:.0f} bytes."
     return Section("codec", "Codec, one record", figures, notes=(note,))
 
 
-def _figure(name: str, work: Callable[[], object]) -> Figure:
+def _cost_us(work: Callable[[], object]) -> float:
+    began = time.thread_time()
     work()
-    values = []
-    for _ in range(_ROUNDS):
-        began = time.thread_time()
-        work()
-        values.append((time.thread_time() - began) / _RECORDS * 1e6)
-    return Figure(name, "µs", tuple(values))
+    return (time.thread_time() - began) / _RECORDS * 1e6

@@ -8,7 +8,9 @@ Measured on the real broker, and built in:
 - a plain `app.channel()` is under the app's flow control, which drops what is queued when Faust's own group rebalances,
   and blocks `put` for ever while the app stops: `BatchChannel` has a queue of its own;
 - what is put before the agent has subscribed is lost, so consumption waits for the agent; a batch that does not continue
-  at its checkpoint ends the process.
+  at its checkpoint ends the process;
+- while a broker comes back, aiokafka 0.14 sends on connections whose API versions it has not read yet, and then gives up for
+  good, which would end the worker: `_send` makes it a lost connection, which is tried again.
 """
 
 import asyncio
@@ -21,6 +23,8 @@ from typing import Any, NoReturn
 import faust
 import mode
 import structlog
+from aiokafka.conn import AIOKafkaConnection  # type: ignore[import-untyped] # ships no types
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError  # type: ignore[import-untyped]
 from faust.channels import Channel
 from faust.types import StreamT as Stream
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
@@ -33,13 +37,33 @@ from touchline.settings import Settings
 
 __all__ = ["App", "build_app", "run_worker"]
 
-App = faust.App
-
 log = structlog.get_logger(__name__)
 
 Poll = list[Batch]
 Parts = tuple[Sequence[Runner], Callable[[], Awaitable[None]]]
 """What an assembly gives: the runners, and how to release what they hold."""
+
+
+_send_as_is = AIOKafkaConnection.send
+
+
+def _send(self: AIOKafkaConnection, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - aiokafka's own signature
+    try:
+        return _send_as_is(self, *args, **options)
+    except IncompatibleBrokerVersion as error:
+        if self._versions:
+            raise
+        raise KafkaConnectionError("The broker's API versions are not known yet") from error
+
+
+AIOKafkaConnection.send = _send
+
+
+class App(faust.App):
+    """An app that keeps no tables, and so makes no folder for them wherever it is started."""
+
+    def _create_directories(self) -> None:
+        """Make none: Faust's own would be left behind by every worker, under a name of its own."""
 
 
 class BatchChannel(Channel[Poll]):
@@ -151,7 +175,7 @@ def build_app(settings: Settings, assemble: Callable[[Settings], Awaitable[Parts
                 os._exit(130)
             super()._schedule_shutdown(signal)
 
-    app = faust.App(
+    app = App(
         f"{settings.topic_prefix}-{os.getpid()}",  # unique: every worker hears the control topic, and no dead member delays the start
         broker=";".join(f"kafka://{server}" for server in settings.brokers.split(",")),
         store="memory://",

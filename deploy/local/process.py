@@ -22,6 +22,7 @@ __all__ = [
     "is_dying",
     "last_words",
     "life_of",
+    "listens",
     "read_pid",
     "signal_and_wait",
     "spawn",
@@ -91,6 +92,15 @@ def is_alive(pid: int, mark: str) -> bool:
         return mark in psutil.Process(pid).cmdline()
     except psutil.Error:
         return False
+
+
+def listens(pid: int, port: int) -> bool:
+    """Tell whether this very process listens on a TCP port of this machine."""
+    try:
+        found = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return False
+    return any(connection.status == psutil.CONN_LISTEN and connection.laddr.port == port for connection in found)
 
 
 def is_dying(pid: int) -> bool:

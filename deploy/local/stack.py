@@ -250,7 +250,12 @@ class Stack:
         while waiting:
             if ended := [server for server in waiting if not process.is_alive(pids[server.name], self._folder.mark(server.name))]:
                 return ended
-            waiting = [server for server in waiting if not server.is_ready(entries[server.name].ports)]
+            # Another stack that starts at the same time may have taken the port first, and its server would answer for ours.
+            waiting = [
+                server
+                for server in waiting
+                if not (process.listens(pids[server.name], entries[server.name].ports["client"]) and server.is_ready(entries[server.name].ports))
+            ]
             if waiting and time.monotonic() > deadline:
                 raise Misconfigured(
                     f"{waiting[0].title} runs and has not answered for {READY_S:.0f} s.",

@@ -72,7 +72,8 @@ def test_it_folds_everything_as_simulate_does_and_ctrl_c_ends_it_at_the_last_rec
     assert cluster.committed(resolver_group(here.settings), here.channel_topics) == cluster.end_offsets(here.channel_topics)
 
 
-def test_when_it_has_ended_no_process_is_left(folded: Folded) -> None:
+def test_when_it_has_ended_no_process_and_no_folder_of_its_is_left(folded: Folded) -> None:
+    assert not [*ROOT.glob(f"{folded.here.settings.topic_prefix}*")]
     assert not [child for child in folded.children if child.is_running()]
     assert not [process for process in psutil.process_iter() if belongs_to(process, folded.here)]
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import pytest
 
 from connectors.centre.generator import events, lines, scaled
+from connectors.manifest import CHUNK_RECORDS
 from connectors.producer import Producer
 from deploy.local.testing import LiveStack
 from projections.customer import Customer, CustomerState
@@ -34,7 +35,7 @@ from tests.support.processes import Running, until
 from tests.support.topics import ids_on
 from touchline.opening import customer_of
 
-EVENTS = 4000
+EVENTS = 3 * CHUNK_RECORDS
 PARTITIONS = 4
 GROUP = GroupVersion("view", 1)
 
@@ -60,10 +61,16 @@ def day(stack: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> Day:
 
 @pytest.fixture
 def here(stack: LiveStack, day: Day, tmp_path: Path) -> Iterator[Installation]:
-    """Give an installation in whose channels the file lies, and nobody has read it yet."""
+    """Give an installation in which nothing has happened."""
     with installed(stack, tmp_path, "faults", key_file=day.key_file) as here:
-        assert here.ingest(day.file, "--no-wait")["accepted"] == EVENTS
         yield here
+
+
+@pytest.fixture
+def waiting(here: Installation, day: Day) -> Installation:
+    """Give the same when the file lies in its channels, and nobody has read it yet."""
+    assert here.ingest(day.file, "--no-wait")["accepted"] == EVENTS
+    return here
 
 
 def all_is_there_once(here: Installation, day: Day) -> bool:
@@ -81,38 +88,42 @@ def opened(worker: Running) -> set[int]:
 # -- other workers
 
 
-def test_two_workers_share_the_partitions_and_one_takes_over_when_the_other_is_killed(here: Installation, day: Day) -> None:
-    with here.worker(name="first", poll_records_max=10) as first:
-        until(lambda: len(opened(first)) == PARTITIONS, 90, "the first worker has every partition")
-        with here.worker(name="second", poll_records_max=10) as second:
-            until(lambda: opened(second), 90, "the second worker has some of them")
-            shared = opened(second)
-            assert 0 < len(shared) < PARTITIONS, "one of them has nothing to do"
-            assert here.folded() < EVENTS, "it was over before both were there"
-            first.kill()
-            here.wait_until_caught_up(second)
-            assert opened(second) == set(range(PARTITIONS))
-            assert second.stop() == 0, second.last_words()
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "stopped"])
+def test_workers_share_the_partitions_and_one_takes_over_when_the_other_goes(here: Installation, day: Day, killed: bool) -> None:  # noqa: FBT001
+    """Events flow before, while and after it goes: those of its partitions can only be folded by the one that stays."""
+    third = [b"".join(part) for part in batched(day.file.read_bytes().splitlines(keepends=True), CHUNK_RECORDS)]
+    with here.ingesting(None, "--format", "events", "--no-wait") as ingest, here.worker(name="goes", poll_records_max=10) as goes:
+        ingest.feed(third[0])
+        until(lambda: len(opened(goes)) == PARTITIONS, 90, "the first worker has every partition")
+        with here.worker(name="stays", poll_records_max=10) as stays:
+            until(lambda: opened(stays), 90, "the second worker has some of them")
+            assert len(opened(stays)) < PARTITIONS, "one of them has nothing to do"
+            before = here.folded()
+            ingest.feed(third[1])
+            until(lambda: here.folded() > before, 90, "they fold")
+            if killed:
+                goes.kill()
+            else:
+                assert goes.stop() == 0, goes.last_words()
+            ingest.feed(third[2])
+            ingest.no_more()
+            assert ingest.exit_code() == 0, ingest.last_words()
+            here.wait_until_caught_up(stays)
+            assert opened(stays) == set(range(PARTITIONS))
+            assert stays.stop() == 0, stays.last_words()
     assert all_is_there_once(here, day)
 
 
-def test_a_worker_that_joins_takes_its_share_from_one_that_goes_on(here: Installation, day: Day) -> None:
-    """Nobody dies: the first hands partitions over in good order while it folds, and the second hands them back when it leaves."""
-    with here.worker(name="first", poll_records_max=10) as first:
-        until(lambda: len(opened(first)) == PARTITIONS, 90, "the first worker has every partition")
-        with here.worker(name="second", poll_records_max=10) as second:
-            until(lambda: opened(second), 90, "the second worker has some of them")
-            assert second.stop() == 0, second.last_words()
-        here.wait_until_caught_up(first)
-        assert first.stop() == 0, first.last_words()
-    assert all_is_there_once(here, day)
+def batched(lines_: list[bytes], size: int) -> list[list[bytes]]:
+    return [lines_[start : start + size] for start in range(0, len(lines_), size)]
 
 
 # -- servers
 
 
 @pytest.mark.parametrize("server", ["cassandra", "kafka"])
-def test_a_server_that_dies_is_waited_for_and_nothing_is_lost(stack: LiveStack, here: Installation, day: Day, server: str) -> None:
+def test_a_server_that_dies_is_waited_for_and_nothing_is_lost(stack: LiveStack, waiting: Installation, day: Day, server: str) -> None:
+    here = waiting
     with here.worker(poll_records_max=10) as worker:
         until(lambda: 0 < here.folded() < EVENTS, 90, "it is in the middle of its work", pause_s=0.01)
         stack.kill(server)
@@ -127,7 +138,8 @@ def test_a_server_that_dies_is_waited_for_and_nothing_is_lost(stack: LiveStack, 
 # -- checkpoints
 
 
-def test_a_checkpoint_outside_the_log_ends_the_worker_with_a_line_that_says_where(here: Installation) -> None:
+def test_a_checkpoint_outside_the_log_ends_the_worker_with_a_line_that_says_where(waiting: Installation) -> None:
+    here = waiting
     with here.worker("resolver") as resolver:
         here.wait_until_caught_up(resolver, group=None)
         assert resolver.stop() == 0, resolver.last_words()

@@ -1,5 +1,6 @@
 """What really lies on topics: read by a bare consumer from the first offset to the last, decompressed, without the product's code."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -41,9 +42,11 @@ def stored(brokers: str, topics: Iterable[str]) -> Iterator[Stored]:
         known = consumer.list_topics(timeout=SILENCE_S).topics
         left = {(topic, partition) for topic in topics for partition in known[topic].partitions}
         consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in left])
+        last = time.monotonic()
         while left:
-            messages = consumer.consume(1000, SILENCE_S)
-            assert messages, f"nothing was read for {SILENCE_S} s, and {len(left)} partitions are not at their ends"
+            messages = consumer.consume(1000, 0.5)
+            last = time.monotonic() if messages else last
+            assert time.monotonic() - last < SILENCE_S, f"nothing was read for {SILENCE_S} s, and {len(left)} partitions are not at their ends"
             for message in messages:
                 error = message.error()
                 if error is None:

@@ -349,3 +349,12 @@ def test_the_command_line_loads_no_heavy_library_before_a_command_needs_it() -> 
     """`touchline --help` must be quick: rich, psutil, jgo and the driver wait."""
     program = "import sys; import touchline.commands.stack; print(sorted({'psutil', 'jgo', 'cassandra', 'requests'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_port_counts_as_ours_only_if_our_own_process_listens_there() -> None:
+    """Of two stacks that start together, the one that lost a port must not take the other's server for its own."""
+    with socket.create_server((ports.HOST, 0)) as ours:
+        port = ours.getsockname()[1]
+        assert process.listens(os.getpid(), port)
+        assert not process.listens(os.getppid(), port)
+    assert not process.listens(os.getpid(), port)
