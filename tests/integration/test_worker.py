@@ -154,5 +154,5 @@ def test_missing_topics_end_it_with_78_and_the_next_step(stack: LiveStack, tmp_p
 def refused(stack: LiveStack, folder: Path, command: list[str], **settings: object) -> tuple[int, str]:
     """Start a worker that cannot start; return its exit code and what it said."""
     here = Installation(stack, folder, stack.settings)
-    done = run(command, here.environment(registry_url="", **settings), ROOT)
+    done = run(command, here.environment(registry_url="", **settings), ROOT, within_s=180)
     return done.returncode, done.stdout + done.stderr
