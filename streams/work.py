@@ -93,7 +93,8 @@ def _cells(columns: dict[str, Value], codec: Codec) -> dict[str, CellValue]:
 class Fold:
     """What one subject's records lead to: `done` of them, until `failure`, if there was one; `repeats` of those were known.
 
-    `fan_out` and `own` are the merged rows and `blobs` the states that changed, made when all records are folded; `ts_us` is the write timestamp of the last one.
+    `fan_out` and `own` are the merged rows and `blobs` the states that changed, made when all records are folded; `ts_us` is the
+    write timestamp of the last one.
     """
 
     __slots__ = ("blobs", "done", "effects", "entry", "failure", "fan_out", "merger", "own", "partition", "repeats", "subject", "timers", "ts_us")
