@@ -139,7 +139,7 @@ class _Hosted(mode.Service):
         self._thread.shutdown(wait=False)
 
 
-def build_app(settings: Settings, assemble: Callable[[Settings], Awaitable[Parts]], groups: Sequence[str]) -> faust.App:
+def build_app(settings: Settings, assemble: Callable[[Settings], Awaitable[Parts]], groups: Sequence[str]) -> App:
     """Return the Faust app that runs these groups (`resolver`, `view`) when started by either command.
 
     `assemble` connects to the store and builds the runners; it is called once the worker's loop runs.
