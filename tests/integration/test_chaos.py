@@ -76,6 +76,14 @@ def test_simulate_comes_to_the_same_tables_as_the_live_workers(calm: Calm, day: 
     assert calm.here.simulated_digest(day.file) == calm.digest
 
 
+def test_the_digest_notices_a_single_event_that_is_missing(calm: Calm, day: Day, tmp_path: Path) -> None:
+    """Else the same digest after a storm would prove nothing."""
+    whole, short = day.file.read_bytes().splitlines(keepends=True), tmp_path / "short.jsonl"
+    lost = next(number for number in range(len(whole) // 2, len(whole)) if b'"type":"message.sent"' in whole[number])
+    short.write_bytes(b"".join(whole[:lost] + whole[lost + 1 :]))
+    assert calm.here.simulated_digest(short) != calm.digest
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("static", [True, False], ids=["static-membership", "dynamic-membership"])
