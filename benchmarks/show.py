@@ -10,7 +10,7 @@ from benchmarks.figures import Figure, Grid, Section
 
 __all__ = ["WIDTH", "as_json", "show"]
 
-WIDTH = 120
+WIDTH = 130
 """Columns that the widest table takes."""
 
 _MANY = 100
