@@ -24,6 +24,7 @@ PROGRESS_S = 120.0
 DELAY_MAX_S = 0.4
 OUTAGE_MAX_S = 3.0
 IMPORT_S = 300.0
+REST_S = 900.0
 
 
 @dataclass
@@ -145,10 +146,11 @@ class Storm:
         assert self._ingest.exit_code() == 0, self._ingest.last_words()
         self.report.counts = sums_up(json.loads(self._ingest.said()))
         self._supervise()
-        everybody = [worker for group in self._workers.values() for worker in group]
-        self._here.wait_until_caught_up(*everybody)
-        for worker in everybody:
-            assert worker.stop() == 0, worker.last_words()
+        for worker in (worker for workers in self._workers.values() for worker in workers):
+            assert worker.wait_for("consuming").stop() == 0, worker.last_words()
+        with self._here.worker(name="last") as last:  # polls of the usual size: what is left goes faster
+            self._here.wait_until_caught_up(last, within_s=REST_S)
+            assert last.stop() == 0, last.last_words()
 
     def _ingest_runs(self) -> bool:
         return self._ingest is not None and self._ingest.is_running
