@@ -91,13 +91,14 @@ class _Run:
         stage.make_topics(ours)
         for settings in (ours, theirs):
             stage.make_tables(settings, JOB.tables())
+        larger, ours = ours, ours.model_copy(update={"poll_records_max": _POLL_RECORDS})
         self._say(f"Writing the log of the benchmark job, {plan.events:,} events")
         stage.append(ours, job_log(plan.events))
         runs: dict[str, list[Usage]] = {_OURS: [], _BARE: [], _LARGE: [], _PLAIN: [], _TUTORIAL: []}
         self._worker(ours, "job", plan.events, "warming up", host="bare")
         for turn in range(plan.repeat):
             runs[_BARE].append(self._worker(ours, "job", plan.events, _BARE, host="bare").usage)
-            runs[_LARGE].append(self._worker(ours.model_copy(update={"poll_records_max": 4000}), "job", plan.events, _LARGE).usage)
+            runs[_LARGE].append(self._worker(larger, "job", plan.events, _LARGE).usage)
             runs[_OURS].append(self._worker(ours, "job", plan.events, _OURS).usage)
             if not turn:
                 runs[_PLAIN].append(self._peer("plain", theirs, plan.events, _PLAIN))

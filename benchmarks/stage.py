@@ -15,8 +15,8 @@ from deploy.local.stack import Stack
 from projections.tables import Table
 from schemas.topics import topic_name, topics
 from streams.kafka import Cluster
-from streams.store.cassandra import Driver
 from streams.store.catalogue import KEYRING, MIGRATIONS
+from streams.store.driver import Driver
 from streams.store.migration_files import read_migrations
 from streams.store.migrations import migrate
 from touchline.settings import STACK_FILE, Settings, load_settings

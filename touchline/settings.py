@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     key_file: Path = Field(Path(".touchline/keys.json"), description="key-encryption and index keys of local mode; mode 0600")
 
     groups: str = Field("resolver,view", pattern=r"^[a-z]+(,[a-z]+)*$", description="what a worker runs, comma separated")
-    poll_records_max: int = Field(1000, ge=1, le=10_000)
+    poll_records_max: int = Field(4000, ge=1, le=10_000)
     batches_in_flight_max: int = Field(3, ge=1, le=16)
     cached_subjects_max: int = Field(50_000, ge=100, description="states kept in memory per worker and group")
     instance_id: str | None = Field(None, description="static group membership: a restart under the same id takes over at once")

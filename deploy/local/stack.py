@@ -191,14 +191,17 @@ class Stack:
     # -- starting
 
     def _launch_and_wait(self, starting: Sequence[Server], running: Mapping[str, int], before: StackFile, servers: Sequence[Server]) -> None:
-        """Start servers side by side and wait for all. One that lost a race for a port gets another and a second try."""
-        files = {
-            server.name: self._fetch(f"{server.title} {server.version}", downloads.jars_of(server.name), downloads.cache_dir()) for server in starting
-        }
+        """Start servers side by side and wait for all.
+
+        One that lost a race for a port gets another and a second try; so does one that ran and was dying when we looked.
+        """
+        files: dict[str, Sequence[Path]] = {}
         entries = {name: entry for name, entry in before.servers.items() if name in {server.name for server in servers}}
         pids = dict(running)
         for attempt in range(1, _TRIES + 1):
             for server in starting:
+                if server.name not in files:
+                    files[server.name] = self._fetch(f"{server.title} {server.version}", downloads.jars_of(server.name), downloads.cache_dir())
                 entries[server.name] = self._entry(server, entries)
             self._write(entries, servers)
             for server in starting:
@@ -206,10 +209,13 @@ class Stack:
             ended = self._wait(servers, pids, entries)
             if not ended:
                 return
-            robbed = [server for server in ended if any(ports.answers(port) for port in entries[server.name].ports.values())]
-            if attempt == _TRIES or len(robbed) < len(ended):
+            died = [server for server in ended if server.name not in files]
+            robbed = [server for server in ended if server.name in files and any(ports.answers(port) for port in entries[server.name].ports.values())]
+            if attempt == _TRIES or len(died) + len(robbed) < len(ended):
                 break
-            starting = robbed
+            for server in died:
+                process.wait_while_dying(pids[server.name], _DYING_S)
+            starting = [*died, *robbed]
         log = self._folder.log(ended[0].name)
         raise Misconfigured(
             f'{ended[0].title} ended while it started. {as_typed(log)} says: "{process.last_words(log)}".',

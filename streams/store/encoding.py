@@ -89,6 +89,7 @@ class TableEncoder:
         self._static = _insert(name, [*partition, *static])
         self._delete = _delete(name, key)
         self._delete_partition = _delete(name, partition)
+        self._partitioning = [SERIALISERS[table.columns[column]] for column in partition]
         self._clustering = [FRAMED[table.columns[c.column]] for c in table.clustering]
         self._columns = _places(table, others, len(table.clustering))
         self._statics = _places(table, static, 0)
@@ -145,12 +146,19 @@ class TableEncoder:
 
     def _remember(self, row: RowWrite) -> None:
         """Serialise a partition's key, once for all of its rows that follow."""
-        check_key(self.table, row)
+        if len(row.key) != self._whole:
+            check_key(self.table, row)
         self._last = ()
-        packed = key_bytes(self.table, row.key[: self._partition])
+        partition = row.key[: self._partition]
+        try:
+            packed = [serialise(value) for serialise, value in zip(self._partitioning, partition, strict=True)]
+        except BAD_VALUE:
+            packed = []
+        if not packed or not packed[0] or sum(map(len, packed)) > KEY_BYTES_MAX:
+            packed = key_bytes(self.table, partition)  # says what is wrong, if anything is
         self._last_route = routing_key(packed)
         self._last_framed = b"".join([_pack_length(len(part)) + part for part in packed])
-        self._last = row.key[: self._partition]
+        self._last = partition
 
     def _encode_delete(self, row: RowWrite) -> bytes:
         check_key(self.table, row)

@@ -36,7 +36,7 @@ _GIVE_BACK = "DELETE FROM {keyspace}.schema_migration WHERE scope = 'lock' AND n
 
 
 class Executor(Protocol):
-    """Runs one CQL statement and waits for it (`streams.store.cassandra.Driver`); `%s` stands for a parameter."""
+    """Runs one CQL statement and waits for it (`streams.store.driver.Driver`); `%s` stands for a parameter."""
 
     def execute(self, cql: str, parameters: Sequence[object] = (), *, timeout_s: float = ...) -> list[tuple[Any, ...]]:
         """Return the rows. Raises `Retryable` or `Misconfigured`."""

@@ -12,7 +12,7 @@ from projections.tables import Clustering, Table
 from streams.store.cells import value_bytes
 from touchline.errors import Misconfigured
 
-__all__ = ["Bound", "Slice", "check_bounds", "in_bounds", "select", "slices", "sort_rows"]
+__all__ = ["Bound", "Slice", "check_bounds", "in_bounds", "select", "select_many", "slices", "sort_rows"]
 
 Bound = tuple[str | int, ...]
 
@@ -121,3 +121,10 @@ def select(table: Table, keyspace: str, part: Slice | None = None) -> str:
     if part is None:
         return query
     return f"{query} WHERE {' AND '.join(f'{column} = ?' for column in table.partition_key)}{part.condition(table.clustering)} LIMIT ?"
+
+
+def select_many(table: Table, keyspace: str) -> str:
+    """Return the SELECT of several whole partitions: marks for all of the partition key but its last column, and for a list of that one."""
+    *fixed, last = table.partition_key
+    conditions = " AND ".join([*(f"{column} = ?" for column in fixed), f"{last} IN ?"])
+    return f"SELECT {', '.join(table.columns)} FROM {keyspace}.{table.physical} WHERE {conditions}"  # noqa: S608 - as above

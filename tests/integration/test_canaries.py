@@ -28,8 +28,8 @@ from connectors.centre.generator import events, lines, scaled
 from deploy.local.testing import LiveStack, private_stack
 from schemas.events import Personal
 from schemas.sealing import Opened
-from streams.store.cassandra import Driver
 from streams.store.catalogue import keyring_tables, known_tables
+from streams.store.driver import Driver
 from tests.support.harness import Counts, Installation
 from tests.support.processes import run
 from tests.support.search import Search, Searched, cells, files, forms

@@ -19,8 +19,8 @@ from projections.registry import GROUPS
 from schemas.codec import Codec, Head
 from schemas.topics import topics
 from streams.kafka import Cluster, Place, Subscription
-from streams.store.cassandra import Driver
 from streams.store.catalogue import KEYRING, MIGRATIONS
+from streams.store.driver import Driver
 from streams.store.migration_files import read_migrations
 from streams.store.migrations import migrate
 from touchline.settings import Settings

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from projections.registry import GROUPS
 from projections.tables import Table
-from streams.store.cassandra import PROTOCOL_VERSION, CassandraStore
+from streams.store.cassandra import CassandraStore
+from streams.store.driver import PROTOCOL_VERSION
 from streams.store.encoding import TableEncoder, batch_body
 from streams.store.migrations import migrate
 from streams.store.port import CellValue, RowWrite

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from projections.registry import GROUPS
 from schemas.sealing import KeyPartition, WrappedKey
-from streams.store.cassandra import CassandraStore, Driver
+from streams.store.cassandra import CassandraStore
 from streams.store.catalogue import KEYRING, MIGRATIONS, control_tables, keyring_tables
 from streams.store.data_keys import CassandraDataKeys
+from streams.store.driver import Driver
 from streams.store.migration_files import read_migrations
 from streams.store.migrations import migrate
 from streams.store.parked import ParkedCustomers

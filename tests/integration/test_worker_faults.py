@@ -124,10 +124,14 @@ def batched(lines_: list[bytes], size: int) -> list[list[bytes]]:
 @pytest.mark.parametrize("server", ["cassandra", "kafka"])
 def test_a_server_that_dies_is_waited_for_and_nothing_is_lost(stack: LiveStack, waiting: Installation, day: Day, server: str) -> None:
     here = waiting
+    done = here.folded if server == "cassandra" else here.resolved
     with here.worker(poll_records_max=10) as worker:
-        until(lambda: 0 < here.folded() < EVENTS, 90, "it is in the middle of its work", pause_s=0.01)
+        until(lambda: 0 < done() < EVENTS, 90, "it is in the middle of its work", pause_s=0.01)
         stack.kill(server)
-        worker.wait_for("waiting", part="view.v1" if server == "cassandra" else "resolver")
+        if server == "cassandra":
+            worker.wait_for("waiting", part="view.v1")
+        else:
+            worker.wait_for("broker_unwell")
         assert worker.is_running, worker.last_words()
         stack.restart(server)
         here.wait_until_caught_up(worker)

@@ -24,8 +24,9 @@ from schemas.topics import CHANNELS, channel_topic, topics
 from streams.assembly import resolver_group
 from streams.customer_view import decoded
 from streams.kafka import Cluster
-from streams.store.cassandra import CassandraStore, Driver
+from streams.store.cassandra import CassandraStore
 from streams.store.catalogue import KEYRING, MIGRATIONS
+from streams.store.driver import Driver
 from streams.store.migration_files import read_migrations
 from streams.store.migrations import migrate
 from streams.store.port import GroupVersion, Store

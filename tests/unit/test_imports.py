@@ -27,7 +27,7 @@ MAY_IMPORT = {
 ONE_HOME = {
     "faust": {"streams/live.py"},
     "mode": {"streams/live.py"},
-    "cassandra": {"streams/store/cassandra.py", "deploy/local/cassandra.py"},
+    "cassandra": {"streams/store/cassandra.py", "streams/store/driver.py", "deploy/local/cassandra.py"},
     "confluent_kafka": {"streams/kafka.py", "connectors/producer.py"},
 }
 """Libraries that one module each talks to (with the producer, two to Kafka; the stack's probe, one more to Cassandra)."""

@@ -8,7 +8,7 @@ from cassandra.policies import RetryPolicy
 from cassandra.protocol import OverloadedErrorMessage, SyntaxException
 from cassandra.query import SimpleStatement
 
-from streams.store.cassandra import _Retry, translated
+from streams.store.driver import _Retry, translated
 from touchline.errors import Misconfigured, Retryable
 
 

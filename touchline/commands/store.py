@@ -46,8 +46,8 @@ def migrate(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
 def migrate_store(settings: "Settings") -> "Report":
     """Bring keyspaces and tables up to date and say what was done."""
     from projections.registry import GROUPS
-    from streams.store.cassandra import Driver
     from streams.store.catalogue import KEYRING, MIGRATIONS
+    from streams.store.driver import Driver
     from streams.store.migration_files import read_migrations
     from streams.store.migrations import migrate as bring_up
 
