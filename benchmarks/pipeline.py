@@ -36,6 +36,9 @@ T = TypeVar("T")
 _OURS = "touchline worker (Faust)"
 _BARE = "the same without Faust"
 _LARGE = "polls of 4,000"
+_POLL_RECORDS = 1000
+"""What the figures of the job are promised at; the product's default is larger."""
+
 _PLAIN = "plain loop, execute_async(256)"
 _TUTORIAL = "tutorial Faust app"
 _DAY_EVENTS = 100_000
