@@ -11,6 +11,7 @@ from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from projections.rules import Config
 from schemas.record import Event, Record
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Signal",
     "Step",
     "Subject",
+    "Tally",
     "Timer",
     "TimerChange",
     "Upsert",
@@ -43,12 +45,6 @@ class Subject(NamedTuple):
 
     tenant: str
     id: str
-
-
-class Config(msgspec.Struct, frozen=True):
-    """The configuration in force at a moment."""
-
-    clear_attributes: tuple[str, ...] = ()
 
 
 class Moment(msgspec.Struct, frozen=True, gc=False):
@@ -122,6 +118,18 @@ class Effect(msgspec.Struct, frozen=True, gc=False):
     payload: Record | Event
 
 
+class Tally(msgspec.Struct, frozen=True, gc=False):
+    """Add whole numbers to one row of figures across customers: store.md §1.5.
+
+    `key` is the row's primary key without its last column, `src_partition`: every Kafka partition has partial values of its
+    own, which readers sum. `adds` may be negative (what was counted and proves wrong is taken back).
+    """
+
+    table: str
+    key: tuple[str | int, ...]
+    adds: dict[str, int]
+
+
 class Signal(msgspec.Struct, frozen=True):
     """Base of what one projection tells those that depend on it, in the same pass."""
 
@@ -134,13 +142,16 @@ class Step(msgspec.Struct, Generic[S], frozen=True, gc=False):
     timers: tuple[TimerChange, ...] = ()
     effects: tuple[Effect, ...] = ()
     signals: tuple[Signal, ...] = ()
+    tallies: tuple[Tally, ...] = ()
 
 
 class Projection(Protocol[S]):
     """One meaning of the events: a pure fold. `S` is a mutable `msgspec.Struct`; it is stored as MessagePack.
 
-    `handles` names the event types it wants; every other record is skipped after its header. `depends_on` names
-    projections of the same group whose signals it receives by `receive`, if it has that method.
+    `handles` names the event types it wants; every other record is skipped after its header. Two methods are optional:
+
+    - `receive(state, signal, at) -> Step`: takes the signals of the projections of the same group that `depends_on` names.
+    - `configure(state, at) -> Step`: a rulebook was read, at `at.occurred_at_us`; it is the newest in `at.config`.
     """
 
     name: ClassVar[str]

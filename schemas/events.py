@@ -19,6 +19,16 @@ __all__ = [
     "AgentSkillChanged",
     "AgentStateChanged",
     "AgentTeamChanged",
+    "AlertAcknowledgeRequested",
+    "AlertAcknowledged",
+    "AlertAssignRequested",
+    "AlertAssigned",
+    "AlertNoteAdded",
+    "AlertRaised",
+    "AlertResolveRequested",
+    "AlertResolved",
+    "AlertSnoozeRequested",
+    "AlertSnoozed",
     "BotContained",
     "BotEnded",
     "BotHandoffAccepted",
@@ -33,6 +43,8 @@ __all__ = [
     "CaseResolved",
     "CaseSplit",
     "Channel",
+    "ComplaintRaised",
+    "ComplaintResolved",
     "ConfigPublished",
     "ContactAbandonStage",
     "ContactAbandoned",
@@ -80,6 +92,10 @@ __all__ = [
     "CustomerPreferences",
     "CustomerSnapshot",
     "Direction",
+    "EscalationHeld",
+    "EscalationStandDownRequested",
+    "EscalationStepReached",
+    "EscalationStoodDown",
     "FeedbackResponded",
     "FeedbackSkipped",
     "FeedbackSurveyOffered",
@@ -113,8 +129,20 @@ __all__ = [
     "PortalArticleViewed",
     "PortalSearch",
     "PortalTaskAbandoned",
+    "ProfileSegmentEntered",
+    "ProfileSegmentLeft",
     "QuarantineStage",
     "Quarantined",
+    "SlaBreachRetracted",
+    "SlaBreached",
+    "SlaCancelled",
+    "SlaClockStarted",
+    "SlaFulfilled",
+    "SlaPaused",
+    "SlaPolicyApplied",
+    "SlaResumed",
+    "SlaRetargeted",
+    "SlaWarned",
     "StoreFormLeft",
     "StoreServiceGiven",
     "StoreVisit",
@@ -123,6 +151,9 @@ __all__ = [
     "ThreadPosted",
     "ThreadReplied",
     "TimerWoke",
+    "UnansweredCleared",
+    "UnansweredDetected",
+    "WorkAssigned",
 ]
 
 Channel = Literal["phone", "email", "webchat", "social", "messaging", "store", "portal", "community", "bot", "backoffice", "other"]
@@ -309,6 +340,223 @@ class AgentTeamChanged(Event, frozen=True, kw_only=True, gc=False):
     sealed_key: str | None = None
 
 
+class AlertAcknowledgeRequested(Event, frozen=True, kw_only=True, gc=False):
+    """Somebody wants to acknowledge an alert."""
+
+    TYPE: ClassVar[str] = "alert.acknowledge_requested"
+    FULL_NAME: ClassVar[str] = "touchline.alert.AcknowledgeRequested"
+
+    header: Header
+    alert_id: str
+    """The alert's id: the same for the same cause, whoever found it."""
+    reason: str | None = None
+    """Why, in a word; a text goes into the sealed part."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class AlertAcknowledged(Event, frozen=True, kw_only=True, gc=False):
+    """Somebody looks after an alert."""
+
+    TYPE: ClassVar[str] = "alert.acknowledged"
+    FULL_NAME: ClassVar[str] = "touchline.alert.Acknowledged"
+
+    header: Header
+    alert_id: str
+    """The alert's id: the same for the same cause, whoever found it."""
+    by: str | None = None
+    """Who did it; null = the product itself."""
+    until_us: int | None = None
+    """Until when its ladder is held, epoch µs UTC."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def until(self) -> datetime | None:
+        """`until_us` as an aware time."""
+        return None if self.until_us is None else instant(self.until_us)
+
+
+class AlertAssignRequested(Event, frozen=True, kw_only=True, gc=False):
+    """Somebody wants an alert given to a team or an agent."""
+
+    TYPE: ClassVar[str] = "alert.assign_requested"
+    FULL_NAME: ClassVar[str] = "touchline.alert.AssignRequested"
+
+    header: Header
+    alert_id: str
+    """The alert's id: the same for the same cause, whoever found it."""
+    team: str | None = None
+    """The team's id."""
+    agent: str | None = None
+    """The agent's id."""
+    reason: str | None = None
+    """Why, in a word."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class AlertAssigned(Event, frozen=True, kw_only=True, gc=False):
+    """An alert was given to a team or an agent."""
+
+    TYPE: ClassVar[str] = "alert.assigned"
+    FULL_NAME: ClassVar[str] = "touchline.alert.Assigned"
+
+    header: Header
+    alert_id: str
+    """The alert's id: the same for the same cause, whoever found it."""
+    by: str | None = None
+    """Who did it; null = the product itself."""
+    team: str | None = None
+    """The team's id."""
+    agent: str | None = None
+    """The agent's id."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class AlertNoteAdded(Event, frozen=True, kw_only=True, gc=False):
+    """Somebody wrote a note on an alert; its text is sealed."""
+
+    TYPE: ClassVar[str] = "alert.note_added"
+    FULL_NAME: ClassVar[str] = "touchline.alert.NoteAdded"
+
+    header: Header
+    alert_id: str
+    """The alert's id: the same for the same cause, whoever found it."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class AlertRaised(Event, frozen=True, kw_only=True, gc=False):
+    """People must hear of something."""
+
+    TYPE: ClassVar[str] = "alert.raised"
+    FULL_NAME: ClassVar[str] = "touchline.alert.Raised"
+
+    header: Header
+    alert_id: str
+    """The alert's id: the same for the same cause, whoever found it."""
+    kind: str
+    """breach or unanswered."""
+    name: str
+    """The metric or the rule."""
+    instance: int
+    """The clock's instance; 0 for rules."""
+    severity: str
+    """low, normal, high or critical."""
+    rule: str
+    """The policy's or rule's id."""
+    due_at_us: int
+    """When it was due, epoch µs UTC."""
+    team: str
+    """The team it is shown to."""
+    recipients: tuple[str, ...] = ()
+    """Whom the policy wants told."""
+    attempts: int
+    """How many causes of one kind it stands for."""
+    deliver_at_us: int
+    """When it may be delivered: later than noticed in quiet hours."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def due_at(self) -> datetime:
+        """`due_at_us` as an aware time."""
+        return instant(self.due_at_us)
+
+    @property
+    def deliver_at(self) -> datetime:
+        """`deliver_at_us` as an aware time."""
+        return instant(self.deliver_at_us)
+
+
+class AlertResolveRequested(Event, frozen=True, kw_only=True, gc=False):
+    """Somebody wants an alert closed."""
+
+    TYPE: ClassVar[str] = "alert.resolve_requested"
+    FULL_NAME: ClassVar[str] = "touchline.alert.ResolveRequested"
+
+    header: Header
+    alert_id: str
+    """The alert's id: the same for the same cause, whoever found it."""
+    reason: str
+    """Why, in a word."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class AlertResolved(Event, frozen=True, kw_only=True, gc=False):
+    """An alert is over."""
+
+    TYPE: ClassVar[str] = "alert.resolved"
+    FULL_NAME: ClassVar[str] = "touchline.alert.Resolved"
+
+    header: Header
+    alert_id: str
+    """The alert's id: the same for the same cause, whoever found it."""
+    by: str | None = None
+    """Who did it; null = the product itself."""
+    reason: str
+    """Why: answered, resolved, retracted, cancelled, cleared, or what a person said in a word."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class AlertSnoozeRequested(Event, frozen=True, kw_only=True, gc=False):
+    """Somebody wants an alert out of sight for a while."""
+
+    TYPE: ClassVar[str] = "alert.snooze_requested"
+    FULL_NAME: ClassVar[str] = "touchline.alert.SnoozeRequested"
+
+    header: Header
+    alert_id: str
+    """The alert's id: the same for the same cause, whoever found it."""
+    until_us: int
+    """Until when, epoch µs UTC."""
+    reason: str | None = None
+    """Why, in a word."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def until(self) -> datetime:
+        """`until_us` as an aware time."""
+        return instant(self.until_us)
+
+
+class AlertSnoozed(Event, frozen=True, kw_only=True, gc=False):
+    """An alert is out of sight for a while."""
+
+    TYPE: ClassVar[str] = "alert.snoozed"
+    FULL_NAME: ClassVar[str] = "touchline.alert.Snoozed"
+
+    header: Header
+    alert_id: str
+    """The alert's id: the same for the same cause, whoever found it."""
+    by: str | None = None
+    """Who did it; null = the product itself."""
+    until_us: int
+    """Until when, epoch µs UTC."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def until(self) -> datetime:
+        """`until_us` as an aware time."""
+        return instant(self.until_us)
+
+
 class BotContained(Event, frozen=True, kw_only=True, gc=False):
     """The bot ended the session without a human."""
 
@@ -476,6 +724,32 @@ class CaseSplit(Event, frozen=True, kw_only=True, gc=False):
     """The case it was split off. Hashed by the connector where the provider's own may be personal."""
     at_event: str
     """The id of the event with which the new case starts."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class ComplaintRaised(Event, frozen=True, kw_only=True, gc=False):
+    """The customer complains."""
+
+    TYPE: ClassVar[str] = "complaint.raised"
+    FULL_NAME: ClassVar[str] = "touchline.complaint.Raised"
+
+    header: Header
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class ComplaintResolved(Event, frozen=True, kw_only=True, gc=False):
+    """A complaint was dealt with."""
+
+    TYPE: ClassVar[str] = "complaint.resolved"
+    FULL_NAME: ClassVar[str] = "touchline.complaint.Resolved"
+
+    header: Header
+    outcome: str | None = None
+    """upheld or rejected."""
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     sealed: bytes | None = None
     sealed_key: str | None = None
@@ -1148,6 +1422,87 @@ class CustomerSnapshot(Record, frozen=True, kw_only=True, gc=False):
         return instant(self.event_time_us)
 
 
+class EscalationHeld(Event, frozen=True, kw_only=True, gc=False):
+    """A ladder waits, because its alert was acknowledged."""
+
+    TYPE: ClassVar[str] = "escalation.held"
+    FULL_NAME: ClassVar[str] = "touchline.escalation.Held"
+
+    header: Header
+    alert_id: str
+    """The alert's id: the same for the same cause, whoever found it."""
+    until_us: int
+    """Until when, epoch µs UTC."""
+    by: str | None = None
+    """Who did it; null = the product itself."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def until(self) -> datetime:
+        """`until_us` as an aware time."""
+        return instant(self.until_us)
+
+
+class EscalationStandDownRequested(Event, frozen=True, kw_only=True, gc=False):
+    """Somebody wants a ladder ended."""
+
+    TYPE: ClassVar[str] = "escalation.stand_down_requested"
+    FULL_NAME: ClassVar[str] = "touchline.escalation.StandDownRequested"
+
+    header: Header
+    alert_id: str
+    """The alert's id: the same for the same cause, whoever found it."""
+    reason: str
+    """Why, in a word."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class EscalationStepReached(Event, frozen=True, kw_only=True, gc=False):
+    """A step of a ladder was reached."""
+
+    TYPE: ClassVar[str] = "escalation.step_reached"
+    FULL_NAME: ClassVar[str] = "touchline.escalation.StepReached"
+
+    header: Header
+    alert_id: str
+    """The alert's id: the same for the same cause, whoever found it."""
+    step: int
+    """Which step, from 1."""
+    to: str
+    """Who was told."""
+    after_s: int
+    """The step's offset in the calendar's time."""
+    reason: str
+    """Why: the kind and name of the cause."""
+    from_team: str | None = None
+    """The team before."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class EscalationStoodDown(Event, frozen=True, kw_only=True, gc=False):
+    """A ladder ended."""
+
+    TYPE: ClassVar[str] = "escalation.stood_down"
+    FULL_NAME: ClassVar[str] = "touchline.escalation.StoodDown"
+
+    header: Header
+    alert_id: str
+    """The alert's id: the same for the same cause, whoever found it."""
+    reason: str
+    """Why: answered, resolved, retracted, cancelled, cleared, or what a person said in a word."""
+    by: str | None = None
+    """Who did it; null = the product itself."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
 class FeedbackResponded(Event, frozen=True, kw_only=True, gc=False):
     """The customer gave feedback; words are sealed."""
 
@@ -1561,6 +1916,34 @@ class PortalTaskAbandoned(Event, frozen=True, kw_only=True, gc=False):
     sealed_key: str | None = None
 
 
+class ProfileSegmentEntered(Event, frozen=True, kw_only=True, gc=False):
+    """The customer belongs to a segment from now on."""
+
+    TYPE: ClassVar[str] = "profile.segment_entered"
+    FULL_NAME: ClassVar[str] = "touchline.profile.SegmentEntered"
+
+    header: Header
+    segment: str
+    """The segment's id."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class ProfileSegmentLeft(Event, frozen=True, kw_only=True, gc=False):
+    """The customer belongs to a segment no longer."""
+
+    TYPE: ClassVar[str] = "profile.segment_left"
+    FULL_NAME: ClassVar[str] = "touchline.profile.SegmentLeft"
+
+    header: Header
+    segment: str
+    """The segment's id."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
 class Quarantined(Record, frozen=True, kw_only=True, gc=False):
     """An input that could not be accepted, without its content."""
 
@@ -1595,6 +1978,504 @@ class Quarantined(Record, frozen=True, kw_only=True, gc=False):
     def at(self) -> datetime:
         """`at_us` as an aware time."""
         return instant(self.at_us)
+
+
+class SlaBreachRetracted(Event, frozen=True, kw_only=True, gc=False):
+    """Late evidence took a breach back."""
+
+    TYPE: ClassVar[str] = "sla.breach_retracted"
+    FULL_NAME: ClassVar[str] = "touchline.sla.BreachRetracted"
+
+    header: Header
+    metric: str
+    """What the clock measures, as in sla.md."""
+    instance: int
+    """Which cycle of the metric in its conversation, from 1."""
+    turn: int
+    """How often this verdict has changed before."""
+    policy: str
+    """The policy's id."""
+    calendar: str
+    """The calendar's id."""
+    rules_version: int
+    """The version of the rules."""
+    target_s: int
+    """The target in seconds of open time."""
+    started_at_us: int
+    """When the clock started, epoch µs UTC."""
+    due_at_us: int | None = None
+    """When it is due, epoch µs UTC; null while paused."""
+    consumed_us: int
+    """Open time that has run, in µs."""
+    team: str | None = None
+    """The team that looks after the conversation."""
+    cause: str
+    """What proved it wrong: the type of the late event, or `rules`."""
+    stopped_at_us: int | None = None
+    """When it was stopped after all."""
+    previous: str
+    """The verdict before."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def started_at(self) -> datetime:
+        """`started_at_us` as an aware time."""
+        return instant(self.started_at_us)
+
+    @property
+    def due_at(self) -> datetime | None:
+        """`due_at_us` as an aware time."""
+        return None if self.due_at_us is None else instant(self.due_at_us)
+
+    @property
+    def consumed(self) -> datetime:
+        """`consumed_us` as an aware time."""
+        return instant(self.consumed_us)
+
+    @property
+    def stopped_at(self) -> datetime | None:
+        """`stopped_at_us` as an aware time."""
+        return None if self.stopped_at_us is None else instant(self.stopped_at_us)
+
+
+class SlaBreached(Event, frozen=True, kw_only=True, gc=False):
+    """A clock was not stopped in time."""
+
+    TYPE: ClassVar[str] = "sla.breached"
+    FULL_NAME: ClassVar[str] = "touchline.sla.Breached"
+
+    header: Header
+    metric: str
+    """What the clock measures, as in sla.md."""
+    instance: int
+    """Which cycle of the metric in its conversation, from 1."""
+    turn: int
+    """How often this verdict has changed before."""
+    policy: str
+    """The policy's id."""
+    calendar: str
+    """The calendar's id."""
+    rules_version: int
+    """The version of the rules."""
+    target_s: int
+    """The target in seconds of open time."""
+    started_at_us: int
+    """When the clock started, epoch µs UTC."""
+    due_at_us: int | None = None
+    """When it is due, epoch µs UTC; null while paused."""
+    consumed_us: int
+    """Open time that has run, in µs."""
+    team: str | None = None
+    """The team that looks after the conversation."""
+    cause: str
+    """`due`: its time ran out; `retarget`: a shorter target was already used up."""
+    detected_late: bool
+    """Whether late evidence showed it."""
+    by: str | None = None
+    """Who did it; null = the product itself."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def started_at(self) -> datetime:
+        """`started_at_us` as an aware time."""
+        return instant(self.started_at_us)
+
+    @property
+    def due_at(self) -> datetime | None:
+        """`due_at_us` as an aware time."""
+        return None if self.due_at_us is None else instant(self.due_at_us)
+
+    @property
+    def consumed(self) -> datetime:
+        """`consumed_us` as an aware time."""
+        return instant(self.consumed_us)
+
+
+class SlaCancelled(Event, frozen=True, kw_only=True, gc=False):
+    """A clock ended without a verdict."""
+
+    TYPE: ClassVar[str] = "sla.cancelled"
+    FULL_NAME: ClassVar[str] = "touchline.sla.Cancelled"
+
+    header: Header
+    metric: str
+    """What the clock measures, as in sla.md."""
+    instance: int
+    """Which cycle of the metric in its conversation, from 1."""
+    turn: int
+    """How often this verdict has changed before."""
+    policy: str
+    """The policy's id."""
+    calendar: str
+    """The calendar's id."""
+    rules_version: int
+    """The version of the rules."""
+    target_s: int
+    """The target in seconds of open time."""
+    started_at_us: int
+    """When the clock started, epoch µs UTC."""
+    due_at_us: int | None = None
+    """When it is due, epoch µs UTC; null while paused."""
+    consumed_us: int
+    """Open time that has run, in µs."""
+    team: str | None = None
+    """The team that looks after the conversation."""
+    reason: str
+    """Why: merged, resolved, resolved_unanswered, no_reply_needed, abandoned, left, policy, returned."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def started_at(self) -> datetime:
+        """`started_at_us` as an aware time."""
+        return instant(self.started_at_us)
+
+    @property
+    def due_at(self) -> datetime | None:
+        """`due_at_us` as an aware time."""
+        return None if self.due_at_us is None else instant(self.due_at_us)
+
+    @property
+    def consumed(self) -> datetime:
+        """`consumed_us` as an aware time."""
+        return instant(self.consumed_us)
+
+
+class SlaClockStarted(Event, frozen=True, kw_only=True, gc=False):
+    """A clock started."""
+
+    TYPE: ClassVar[str] = "sla.clock_started"
+    FULL_NAME: ClassVar[str] = "touchline.sla.ClockStarted"
+
+    header: Header
+    metric: str
+    """What the clock measures, as in sla.md."""
+    instance: int
+    """Which cycle of the metric in its conversation, from 1."""
+    turn: int
+    """How often this verdict has changed before."""
+    policy: str
+    """The policy's id."""
+    calendar: str
+    """The calendar's id."""
+    rules_version: int
+    """The version of the rules."""
+    target_s: int
+    """The target in seconds of open time."""
+    started_at_us: int
+    """When the clock started, epoch µs UTC."""
+    due_at_us: int | None = None
+    """When it is due, epoch µs UTC; null while paused."""
+    consumed_us: int
+    """Open time that has run, in µs."""
+    team: str | None = None
+    """The team that looks after the conversation."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def started_at(self) -> datetime:
+        """`started_at_us` as an aware time."""
+        return instant(self.started_at_us)
+
+    @property
+    def due_at(self) -> datetime | None:
+        """`due_at_us` as an aware time."""
+        return None if self.due_at_us is None else instant(self.due_at_us)
+
+    @property
+    def consumed(self) -> datetime:
+        """`consumed_us` as an aware time."""
+        return instant(self.consumed_us)
+
+
+class SlaFulfilled(Event, frozen=True, kw_only=True, gc=False):
+    """A clock was stopped in time."""
+
+    TYPE: ClassVar[str] = "sla.fulfilled"
+    FULL_NAME: ClassVar[str] = "touchline.sla.Fulfilled"
+
+    header: Header
+    metric: str
+    """What the clock measures, as in sla.md."""
+    instance: int
+    """Which cycle of the metric in its conversation, from 1."""
+    turn: int
+    """How often this verdict has changed before."""
+    policy: str
+    """The policy's id."""
+    calendar: str
+    """The calendar's id."""
+    rules_version: int
+    """The version of the rules."""
+    target_s: int
+    """The target in seconds of open time."""
+    started_at_us: int
+    """When the clock started, epoch µs UTC."""
+    due_at_us: int | None = None
+    """When it is due, epoch µs UTC; null while paused."""
+    consumed_us: int
+    """Open time that has run, in µs."""
+    team: str | None = None
+    """The team that looks after the conversation."""
+    stopped_at_us: int
+    """When, epoch µs UTC."""
+    channel: str | None = None
+    """The channel of what stopped it."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def started_at(self) -> datetime:
+        """`started_at_us` as an aware time."""
+        return instant(self.started_at_us)
+
+    @property
+    def due_at(self) -> datetime | None:
+        """`due_at_us` as an aware time."""
+        return None if self.due_at_us is None else instant(self.due_at_us)
+
+    @property
+    def consumed(self) -> datetime:
+        """`consumed_us` as an aware time."""
+        return instant(self.consumed_us)
+
+    @property
+    def stopped_at(self) -> datetime:
+        """`stopped_at_us` as an aware time."""
+        return instant(self.stopped_at_us)
+
+
+class SlaPaused(Event, frozen=True, kw_only=True, gc=False):
+    """A clock paused."""
+
+    TYPE: ClassVar[str] = "sla.paused"
+    FULL_NAME: ClassVar[str] = "touchline.sla.Paused"
+
+    header: Header
+    metric: str
+    """What the clock measures, as in sla.md."""
+    instance: int
+    """Which cycle of the metric in its conversation, from 1."""
+    turn: int
+    """How often this verdict has changed before."""
+    policy: str
+    """The policy's id."""
+    calendar: str
+    """The calendar's id."""
+    rules_version: int
+    """The version of the rules."""
+    target_s: int
+    """The target in seconds of open time."""
+    started_at_us: int
+    """When the clock started, epoch µs UTC."""
+    due_at_us: int | None = None
+    """When it is due, epoch µs UTC; null while paused."""
+    consumed_us: int
+    """Open time that has run, in µs."""
+    team: str | None = None
+    """The team that looks after the conversation."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def started_at(self) -> datetime:
+        """`started_at_us` as an aware time."""
+        return instant(self.started_at_us)
+
+    @property
+    def due_at(self) -> datetime | None:
+        """`due_at_us` as an aware time."""
+        return None if self.due_at_us is None else instant(self.due_at_us)
+
+    @property
+    def consumed(self) -> datetime:
+        """`consumed_us` as an aware time."""
+        return instant(self.consumed_us)
+
+
+class SlaPolicyApplied(Event, frozen=True, kw_only=True, gc=False):
+    """A policy was chosen for a conversation."""
+
+    TYPE: ClassVar[str] = "sla.policy_applied"
+    FULL_NAME: ClassVar[str] = "touchline.sla.PolicyApplied"
+
+    header: Header
+    policy: str | None = None
+    """The policy's id; null = none matches."""
+    previous: str | None = None
+    """The policy before."""
+    rules_version: int
+    """The version of the rules."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class SlaResumed(Event, frozen=True, kw_only=True, gc=False):
+    """A clock runs again."""
+
+    TYPE: ClassVar[str] = "sla.resumed"
+    FULL_NAME: ClassVar[str] = "touchline.sla.Resumed"
+
+    header: Header
+    metric: str
+    """What the clock measures, as in sla.md."""
+    instance: int
+    """Which cycle of the metric in its conversation, from 1."""
+    turn: int
+    """How often this verdict has changed before."""
+    policy: str
+    """The policy's id."""
+    calendar: str
+    """The calendar's id."""
+    rules_version: int
+    """The version of the rules."""
+    target_s: int
+    """The target in seconds of open time."""
+    started_at_us: int
+    """When the clock started, epoch µs UTC."""
+    due_at_us: int | None = None
+    """When it is due, epoch µs UTC; null while paused."""
+    consumed_us: int
+    """Open time that has run, in µs."""
+    team: str | None = None
+    """The team that looks after the conversation."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def started_at(self) -> datetime:
+        """`started_at_us` as an aware time."""
+        return instant(self.started_at_us)
+
+    @property
+    def due_at(self) -> datetime | None:
+        """`due_at_us` as an aware time."""
+        return None if self.due_at_us is None else instant(self.due_at_us)
+
+    @property
+    def consumed(self) -> datetime:
+        """`consumed_us` as an aware time."""
+        return instant(self.consumed_us)
+
+
+class SlaRetargeted(Event, frozen=True, kw_only=True, gc=False):
+    """A clock's target, calendar or policy changed."""
+
+    TYPE: ClassVar[str] = "sla.retargeted"
+    FULL_NAME: ClassVar[str] = "touchline.sla.Retargeted"
+
+    header: Header
+    metric: str
+    """What the clock measures, as in sla.md."""
+    instance: int
+    """Which cycle of the metric in its conversation, from 1."""
+    turn: int
+    """How often this verdict has changed before."""
+    policy: str
+    """The policy's id."""
+    calendar: str
+    """The calendar's id."""
+    rules_version: int
+    """The version of the rules."""
+    target_s: int
+    """The target in seconds of open time."""
+    started_at_us: int
+    """When the clock started, epoch µs UTC."""
+    due_at_us: int | None = None
+    """When it is due, epoch µs UTC; null while paused."""
+    consumed_us: int
+    """Open time that has run, in µs."""
+    team: str | None = None
+    """The team that looks after the conversation."""
+    cause: str
+    """What changed: policy, calendar, priority, team, queue, tags, segment or rules."""
+    previous_due_at_us: int | None = None
+    """When it was due before."""
+    by: str | None = None
+    """Who did it; null = the product itself."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def started_at(self) -> datetime:
+        """`started_at_us` as an aware time."""
+        return instant(self.started_at_us)
+
+    @property
+    def due_at(self) -> datetime | None:
+        """`due_at_us` as an aware time."""
+        return None if self.due_at_us is None else instant(self.due_at_us)
+
+    @property
+    def consumed(self) -> datetime:
+        """`consumed_us` as an aware time."""
+        return instant(self.consumed_us)
+
+    @property
+    def previous_due_at(self) -> datetime | None:
+        """`previous_due_at_us` as an aware time."""
+        return None if self.previous_due_at_us is None else instant(self.previous_due_at_us)
+
+
+class SlaWarned(Event, frozen=True, kw_only=True, gc=False):
+    """A clock will be due soon."""
+
+    TYPE: ClassVar[str] = "sla.warned"
+    FULL_NAME: ClassVar[str] = "touchline.sla.Warned"
+
+    header: Header
+    metric: str
+    """What the clock measures, as in sla.md."""
+    instance: int
+    """Which cycle of the metric in its conversation, from 1."""
+    turn: int
+    """How often this verdict has changed before."""
+    policy: str
+    """The policy's id."""
+    calendar: str
+    """The calendar's id."""
+    rules_version: int
+    """The version of the rules."""
+    target_s: int
+    """The target in seconds of open time."""
+    started_at_us: int
+    """When the clock started, epoch µs UTC."""
+    due_at_us: int | None = None
+    """When it is due, epoch µs UTC; null while paused."""
+    consumed_us: int
+    """Open time that has run, in µs."""
+    team: str | None = None
+    """The team that looks after the conversation."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def started_at(self) -> datetime:
+        """`started_at_us` as an aware time."""
+        return instant(self.started_at_us)
+
+    @property
+    def due_at(self) -> datetime | None:
+        """`due_at_us` as an aware time."""
+        return None if self.due_at_us is None else instant(self.due_at_us)
+
+    @property
+    def consumed(self) -> datetime:
+        """`consumed_us` as an aware time."""
+        return instant(self.consumed_us)
 
 
 class StoreFormLeft(Event, frozen=True, kw_only=True, gc=False):
@@ -1704,12 +2585,98 @@ class TimerWoke(Event, frozen=True, kw_only=True, gc=False):
         return instant(self.due_at_us)
 
 
+class UnansweredCleared(Event, frozen=True, kw_only=True, gc=False):
+    """An unanswered contact was answered."""
+
+    TYPE: ClassVar[str] = "unanswered.cleared"
+    FULL_NAME: ClassVar[str] = "touchline.unanswered.Cleared"
+
+    header: Header
+    rule: str
+    """The rule's id."""
+    by: str
+    """The type of what answered it."""
+    channel: str
+    """The channel of the answer."""
+    after_s: int
+    """Seconds since the customer asked."""
+    turn: int
+    """How often this verdict has changed before."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class UnansweredDetected(Event, frozen=True, kw_only=True, gc=False):
+    """A contact that asked for an answer got none in time."""
+
+    TYPE: ClassVar[str] = "unanswered.detected"
+    FULL_NAME: ClassVar[str] = "touchline.unanswered.Detected"
+
+    header: Header
+    rule: str
+    """The rule's id."""
+    asked_at_us: int
+    """When the customer asked, epoch µs UTC."""
+    due_at_us: int
+    """When an answer was due, epoch µs UTC."""
+    attempts: int
+    """How many contacts of the customer wait under this rule."""
+    turn: int
+    """How often this verdict has changed before."""
+    team: str | None = None
+    """The team that looks after it."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def asked_at(self) -> datetime:
+        """`asked_at_us` as an aware time."""
+        return instant(self.asked_at_us)
+
+    @property
+    def due_at(self) -> datetime:
+        """`due_at_us` as an aware time."""
+        return instant(self.due_at_us)
+
+
+class WorkAssigned(Event, frozen=True, kw_only=True, gc=False):
+    """An agent has a conversation; written under the agent's key, so that it can be handed back."""
+
+    TYPE: ClassVar[str] = "work.assigned"
+    FULL_NAME: ClassVar[str] = "touchline.work.Assigned"
+
+    header: Header
+    agent: str
+    """The agent's id."""
+    customer: str
+    """The customer's id."""
+    team: str | None = None
+    """The team's id."""
+    released: bool
+    """True when the agent has it no longer."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
 EVENT_TYPES: Final[dict[str, type[Event]]] = {
     "agent.logged_in": AgentLoggedIn,
     "agent.logged_out": AgentLoggedOut,
     "agent.skill_changed": AgentSkillChanged,
     "agent.state_changed": AgentStateChanged,
     "agent.team_changed": AgentTeamChanged,
+    "alert.acknowledge_requested": AlertAcknowledgeRequested,
+    "alert.acknowledged": AlertAcknowledged,
+    "alert.assign_requested": AlertAssignRequested,
+    "alert.assigned": AlertAssigned,
+    "alert.note_added": AlertNoteAdded,
+    "alert.raised": AlertRaised,
+    "alert.resolve_requested": AlertResolveRequested,
+    "alert.resolved": AlertResolved,
+    "alert.snooze_requested": AlertSnoozeRequested,
+    "alert.snoozed": AlertSnoozed,
     "bot.contained": BotContained,
     "bot.ended": BotEnded,
     "bot.handoff_accepted": BotHandoffAccepted,
@@ -1723,6 +2690,8 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
     "case.reopened": CaseReopened,
     "case.resolved": CaseResolved,
     "case.split": CaseSplit,
+    "complaint.raised": ComplaintRaised,
+    "complaint.resolved": ComplaintResolved,
     "config.published": ConfigPublished,
     "contact.abandoned": ContactAbandoned,
     "contact.callback_attempted": ContactCallbackAttempted,
@@ -1757,6 +2726,10 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
     "conversation.tagged": ConversationTagged,
     "conversation.unassigned": ConversationUnassigned,
     "conversation.untagged": ConversationUntagged,
+    "escalation.held": EscalationHeld,
+    "escalation.stand_down_requested": EscalationStandDownRequested,
+    "escalation.step_reached": EscalationStepReached,
+    "escalation.stood_down": EscalationStoodDown,
     "feedback.responded": FeedbackResponded,
     "feedback.skipped": FeedbackSkipped,
     "feedback.survey_offered": FeedbackSurveyOffered,
@@ -1783,6 +2756,18 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
     "portal.article_viewed": PortalArticleViewed,
     "portal.search": PortalSearch,
     "portal.task_abandoned": PortalTaskAbandoned,
+    "profile.segment_entered": ProfileSegmentEntered,
+    "profile.segment_left": ProfileSegmentLeft,
+    "sla.breach_retracted": SlaBreachRetracted,
+    "sla.breached": SlaBreached,
+    "sla.cancelled": SlaCancelled,
+    "sla.clock_started": SlaClockStarted,
+    "sla.fulfilled": SlaFulfilled,
+    "sla.paused": SlaPaused,
+    "sla.policy_applied": SlaPolicyApplied,
+    "sla.resumed": SlaResumed,
+    "sla.retargeted": SlaRetargeted,
+    "sla.warned": SlaWarned,
     "store.form_left": StoreFormLeft,
     "store.service_given": StoreServiceGiven,
     "store.visit": StoreVisit,
@@ -1791,6 +2776,9 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
     "thread.posted": ThreadPosted,
     "thread.replied": ThreadReplied,
     "timer.woke": TimerWoke,
+    "unanswered.cleared": UnansweredCleared,
+    "unanswered.detected": UnansweredDetected,
+    "work.assigned": WorkAssigned,
 }
 """Every event class by its public type."""
 
