@@ -21,9 +21,9 @@ from connectors.contract import Actor, Draft, RawHandle, Rejected
 from schemas.events import EVENT_TYPES, ActorKind, Channel, Direction, HandleKind
 from schemas.record import Event
 
-__all__ = ["INTERNAL_FAMILIES", "PublicReader"]
+__all__ = ["PublicReader", "is_internal"]
 
-INTERNAL_FAMILIES: Final = frozenset({"config", "privacy", "timer", "projection", "clock", "work", "sla", "unanswered", "identity"})
+_INTERNAL_FAMILIES: Final = frozenset({"config", "privacy", "timer", "projection", "clock", "work", "sla", "unanswered", "identity"})
 """Families that only this product itself says (`identity.observed` excepted): an import of them is refused as an unknown type."""
 
 _WITHOUT_CUSTOMER: Final = frozenset({"agent", "plan"})
@@ -206,17 +206,18 @@ def _known() -> tuple[dict[str, _Form], Any]:
     """Build, once per process, the forms by type and the decoder of all of them: a union tagged by `type`."""
     forms, lines = {}, []
     for kind, event in EVENT_TYPES.items():
-        if not _is_internal(kind):
+        if not is_internal(kind):
             data, forms[kind] = _data(event)
             lines.append(_line(kind, data))
     return forms, msgspec.json.Decoder(reduce(or_, lines)).decode
 
 
-def _is_internal(kind: str) -> bool:
+def is_internal(kind: str) -> bool:
+    """Tell whether only this product itself says events of this type. Of alerts and escalations people send their wishes and notes."""
     family, _, name = kind.partition(".")
     if family in {"alert", "escalation"}:
         return not name.endswith(("_requested", "note_added"))
-    return family in INTERNAL_FAMILIES and kind != "identity.observed"
+    return family in _INTERNAL_FAMILIES and kind != "identity.observed"
 
 
 def _line(kind: str, data: Any) -> Any:  # noqa: ANN401 - classes made here

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from connectors.contract import Actor, Draft, RawHandle, Rejected
-from connectors.public import INTERNAL_FAMILIES, PublicReader
+from connectors.public import PublicReader, is_internal
 from schemas.events import EVENT_TYPES
 
 READER = PublicReader(tenant="default")
@@ -99,6 +99,11 @@ def test_what_a_type_may_say_and_does_not_is_left_to_its_schema() -> None:
     assert draft(line(type="message.sent", data={"visibility": "internal"})).fields == {"visibility": "internal"}
 
 
+def test_what_only_the_product_says_is_internal() -> None:
+    assert [kind for kind in ("sla.breached", "alert.raised", "work.assigned", "identity.linked", "escalation.held") if not is_internal(kind)] == []
+    assert [kind for kind in ("message.sent", "alert.snooze_requested", "alert.note_added", "identity.observed") if is_internal(kind)] == []
+
+
 @pytest.mark.parametrize("kind", sorted(EVENT_TYPES))
 def test_every_public_type_can_be_read_and_no_internal_one(kind: str) -> None:
     """A type that is added costs nothing here; only what this product itself says is refused as unknown."""
@@ -112,7 +117,7 @@ def test_every_public_type_can_be_read_and_no_internal_one(kind: str) -> None:
     }
     words = "conversation into from at_event option agent queue state priority to tag article task scale reason"
     found = READER.read(line(type=kind, data={**data, **dict.fromkeys(words.split(), "x"), "hits": 1, "score": 1}), 1)
-    if kind.partition(".")[0] in INTERNAL_FAMILIES and kind != "identity.observed":
+    if is_internal(kind):
         assert isinstance(found, Rejected)
         assert found.reason == "unknown_type"
     else:
