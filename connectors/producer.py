@@ -12,7 +12,7 @@ source and id is the same event), and it comes later than what was produced afte
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
@@ -22,11 +22,17 @@ from confluent_kafka import Producer as _Librdkafka
 
 from touchline.errors import Misconfigured, Retryable, TouchlineError
 
-__all__ = ["FatalProducerError", "Headers", "Linger", "Producer"]
+__all__ = ["BY_KEY", "FatalProducerError", "Headers", "Linger", "OnAppend", "Producer"]
 
 log = structlog.get_logger(__name__)
 
 Headers = Sequence[tuple[str, bytes]]
+
+OnAppend = Callable[[int], object]
+"""Told the append time of one record, epoch µs, in the thread that drains."""
+
+BY_KEY: Final = -1
+"""No partition is named: the key's hash chooses it."""
 
 Linger = Literal["events", "alerts"]
 """How long a record may wait for company: `events` 5 ms, `alerts` not at all."""
@@ -66,6 +72,8 @@ class _Failed(NamedTuple):
     value: bytes | None
     headers: Headers
     error: KafkaError
+    partition: int = BY_KEY
+    on_append: OnAppend | None = None
 
 
 class Producer:
@@ -73,13 +81,22 @@ class Producer:
 
     `linger` is for all of its records: make two producers where alerts must not wait. `delivery_timeout_s` is how long one
     record may stay unacknowledged before the next `drain` raises `Retryable`; in a worker it lies below its session timeout.
+    With `reports` the append time of a record is told to its `on_append`.
 
     >>> producer = Producer("127.0.0.1:9092")                                   # doctest: +SKIP
     >>> producer.produce("touchline.channel.email.v1", b"key", b"value")        # doctest: +SKIP
     >>> await producer.drain()                                                  # doctest: +SKIP
     """
 
-    def __init__(self, brokers: str, *, linger: Linger = "events", delivery_timeout_s: float = 5.0, config: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        brokers: str,
+        *,
+        linger: Linger = "events",
+        delivery_timeout_s: float = 5.0,
+        reports: bool = False,
+        config: dict[str, Any] | None = None,
+    ) -> None:
         """Connect in the background; a broker that is away is found out by the first `drain`. `config` adds librdkafka's own settings."""
         self._failed: deque[_Failed] = deque()  # reports arrive in the threads that flush: only atomic operations
         self._fatal: KafkaError | None = None
@@ -99,8 +116,8 @@ class Producer:
             "batch.num.messages": 10_000,
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 2000,
-            "delivery.report.only.error": True,  # a Python call per acknowledged record would cost more than producing it
-            "on_delivery": self._not_delivered,
+            "delivery.report.only.error": not reports,  # a Python call per acknowledged record would cost more than producing it
+            "on_delivery": self._reported,
             "error_cb": self._troubled,
             "log_level": 2,
             **(config or {}),
@@ -112,19 +129,29 @@ class Producer:
         """How many records were handed over since the start, sent again or not."""
         return self._produced
 
-    def produce(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
-        """Queue one record; `value` None is a tombstone. Not written before the next `drain`.
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers = (),
+        partition: int = BY_KEY,
+        *,
+        on_append: OnAppend | None = None,
+    ) -> None:
+        """Queue one record; `value` None is a tombstone. Not written before the next `drain`. `partition` wins over the key.
 
         Waits while the queue is full. Raises `Retryable` if it stays full, `Misconfigured` if the record can never be sent,
         `FatalProducerError`. Hot path: 1.5 µs (`touchline bench`), so nothing is looked up here.
         """
         try:
-            if headers:
-                self._producer.produce(topic, value, key, headers=list(headers), on_delivery=partial(self._not_delivered, headers=headers))
+            if headers or partition != BY_KEY or on_append is not None:
+                told = partial(self._reported, headers=headers, partition=partition, on_append=on_append)
+                self._producer.produce(topic, value, key, partition, headers=list(headers) or None, on_delivery=told)
             else:
                 self._producer.produce(topic, value, key)
         except BufferError:
-            self._wait_for_room(topic, key, value, headers)
+            self._wait_for_room(topic, key, value, headers, partition, on_append=on_append)
         except KafkaException as error:
             self._raise(error.args[0], topic)
         self._produced += 1
@@ -165,7 +192,7 @@ class Producer:
         for _ in range(len(self._failed)):
             record = self._failed.popleft()
             try:
-                self.produce(record.topic, record.key, record.value, record.headers)
+                self.produce(record.topic, record.key, record.value, record.headers, record.partition, on_append=record.on_append)
             except TouchlineError:
                 self._failed.appendleft(record)
                 raise
@@ -191,12 +218,15 @@ class Producer:
                 next_step="see `touchline status`; they are sent when it is back.",
             )
 
-    def _wait_for_room(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+    def _wait_for_room(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, partition: int, *, on_append: OnAppend | None
+    ) -> None:
         deadline = time.monotonic() + QUEUE_WAIT_S
+        told = partial(self._reported, headers=headers, partition=partition, on_append=on_append)
         while True:
             self._producer.poll(0.05)
             try:
-                self._producer.produce(topic, value, key, headers=list(headers) or None, on_delivery=partial(self._not_delivered, headers=headers))
+                self._producer.produce(topic, value, key, partition, headers=list(headers) or None, on_delivery=told)
             except BufferError:
                 if self._fatal is not None:
                     raise _fatal(self._fatal) from None
@@ -209,10 +239,14 @@ class Producer:
             else:
                 return
 
-    def _not_delivered(self, error: KafkaError | None, message: Message, headers: Headers = ()) -> None:
-        """Be told of a record that failed. The message of a report has lost its headers (confluent-kafka 2.16): they come along."""
+    def _reported(
+        self, error: KafkaError | None, message: Message, headers: Headers = (), partition: int = BY_KEY, on_append: OnAppend | None = None
+    ) -> None:
+        """Be told what became of a record. The message of a report has lost its headers (confluent-kafka 2.16): they come along."""
         if error is not None:
-            self._failed.append(_Failed(str(message.topic()), message.key(), message.value(), headers, error))
+            self._failed.append(_Failed(str(message.topic()), message.key(), message.value(), headers, error, partition, on_append))
+        elif on_append is not None:
+            on_append(message.timestamp()[1] * 1000)
 
     def _troubled(self, error: KafkaError) -> None:
         """Be told of the connection's state; librdkafka reconnects with back-off by itself."""

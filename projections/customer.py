@@ -55,6 +55,7 @@ class Customer:
         kind for name, kind in events.EVENT_TYPES.items() if name.partition(".")[0] not in _OF_OTHERS
     )
     depends_on: ClassVar[tuple[str, ...]] = ()
+    arms_timers: ClassVar[bool] = False
 
     def initial(self, subject: Subject) -> CustomerState:  # noqa: ARG002 - every subject starts alike
         """Return the state of a customer of whom nothing is known."""

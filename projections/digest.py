@@ -3,12 +3,14 @@
 Two versions, two drivers or two orders of arrival that mean the same have the same digest (engine.md §5). Left out is what
 may differ without meaning: tables that readers do not use, hidden timeline rows and months that hold nothing else, and the
 columns `sealed*`, `src_*`, `applied_*`, `as_of`, `updated_at`. A timeline bucket of a day counts as its month: which events
-lie above the cap depends on arrival, and readers read all buckets of a month as one.
+lie above the cap depends on arrival, and readers read all buckets of a month as one. Figures count as readers see them: the
+partial values of all partitions added up. Rows of open clocks that have moved or closed are on their way out and do not count.
 
 Rows are dictionaries of all their columns, by logical table name. A column that is None and one that is absent are the
 same. `body` may be a `Record`, or stored bytes beside `schema_id`; with `decode` both have the same digest.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from typing import Final
@@ -28,6 +30,7 @@ Decode = Callable[[int, bytes], object]
 
 _LEFT_OUT_PREFIXES: Final = ("sealed", "src_", "applied_")
 _LEFT_OUT: Final = frozenset({"as_of", "updated_at"})
+_GONE: Final = frozenset({"moved", "closed"})
 _MONTH_CHARS: Final = len("2026-01")
 
 _encode = msgspec.msgpack.Encoder(order="sorted").encode
@@ -105,11 +108,14 @@ def _seen_by_readers(tables: Iterable[Table], rows: Rows, decode: Decode | None)
             continue
         kept: dict[_Key, _Cells] = {}
         for row in rows.get(table.name, ()):
-            if table.name == "timeline" and row.get("hidden"):
+            if (table.name == "timeline" and row.get("hidden")) or (table.name == "open_clock" and row.get("state") in _GONE):
                 continue
             cells = _cells(table, row, decode)
-            kept[tuple(cells.get(column) for column in table.primary_key)] = cells
-        seen[table.name] = kept
+            key = tuple(cells.get(column) for column in table.primary_key)
+            if "sums" in table.columns:
+                cells["sums"] = _added(kept.get(key, {}).get("sums"), cells.get("sums"))
+            kept[key] = cells
+        seen[table.name] = {key: cells for key, cells in kept.items() if cells["sums"]} if "sums" in table.columns else kept
     if "timeline" in seen and "timeline_months" in seen:
         shown = {(cells["tenant"], cells["customer_id"], cells["month"]) for cells in seen["timeline"].values()}
         seen["timeline_months"] = {key: cells for key, cells in seen["timeline_months"].items() if key in shown}
@@ -127,6 +133,14 @@ def _cells(table: Table, row: Mapping[str, object], decode: Decode | None) -> _C
     if table.name.startswith("timeline"):
         cells["month"] = str(cells["month"])[:_MONTH_CHARS]
     return cells
+
+
+def _added(*sums: object) -> dict[str, int]:
+    """Add up partial values; what comes to nothing is not there."""
+    total: Counter[str] = Counter()
+    for one in sums:
+        total.update(one if isinstance(one, dict) else {})
+    return {name: n for name, n in total.items() if n}
 
 
 def _hash(seen: Mapping[str, Mapping[_Key, _Cells]]) -> str:

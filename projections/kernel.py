@@ -35,7 +35,7 @@ __all__ = [
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-Value = str | int | float | bool | bytes | None | tuple[str, ...] | frozenset[str] | dict[str, str] | dict[str, bytes] | Record
+Value = str | int | float | bool | bytes | None | tuple[str, ...] | frozenset[str] | dict[str, str] | dict[str, bytes] | dict[str, int] | Record
 """What a column may hold. A `Record` is written as its Avro bytes, with its schema id in the column `schema_id`.
 `None` clears the column; a column that is absent keeps its value."""
 
@@ -64,12 +64,15 @@ class Moment(msgspec.Struct, frozen=True, gc=False):
 class Upsert(msgspec.Struct, frozen=True, gc=False):
     """Write these columns of one row. `key` holds the primary key's values in the order of the table's `.cql`.
 
-    A key of only the partition key's length writes static columns. Columns that are not named keep their values.
+    A key of only the partition key's length writes static columns. Columns that are not named keep their values. `ttl_s` lets
+    what is written here expire, so many seconds after it is written (None: as the table's `.cql` says); a column has the span it
+    was last written with, so a row that is to go must be written whole.
     """
 
     table: str
     key: tuple[str | int, ...]
     columns: dict[str, Value]
+    ttl_s: int | None = None
 
 
 class Delete(msgspec.Struct, frozen=True, gc=False):
@@ -95,6 +98,14 @@ class Arm(msgspec.Struct, frozen=True, gc=False):
     name: str
     due_at_us: int
     grace_us: int = 0
+
+    def expires_at_us(self, appended_us: int, settle_us: int) -> int:
+        """Return when a timer is noticed that a record appended at `appended_us` arms: engine.md §3, one rule for all drivers.
+
+        Armed before its due time: then, after the grace. Armed past it: after the settling time, in which the answer may still
+        come that a backlog or a merge brings along.
+        """
+        return self.due_at_us + self.grace_us if appended_us < self.due_at_us else appended_us + settle_us
 
 
 class Disarm(msgspec.Struct, frozen=True, gc=False):
@@ -148,8 +159,10 @@ class Step(msgspec.Struct, Generic[S], frozen=True, gc=False):
 class Projection(Protocol[S]):
     """One meaning of the events: a pure fold. `S` is a mutable `msgspec.Struct`; it is stored as MessagePack.
 
-    `handles` names the event types it wants; every other record is skipped after its header. Two methods are optional:
+    `handles` names the event types it wants; every other record is skipped after its header. Optional are:
 
+    - `arms_timers: ClassVar[bool]`: False for one that never arms any; a group of only such ones has no timer tables, no timer task.
+    - `loops_back: ClassVar[bool]`: True for one whose effects go back onto the log: `simulate` then feeds them in at their place.
     - `receive(state, signal, at) -> Step`: takes the signals of the projections of the same group that `depends_on` names.
     - `configure(state, at) -> Step`: a rulebook was read, at `at.occurred_at_us`; it is the newest in `at.config`.
     """

@@ -9,10 +9,16 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, Final
 
+from projections.alerts import Alerts
 from projections.customer import Customer
+from projections.desk import Desk
+from projections.escalation import Escalation
 from projections.kernel import Projection
-from projections.tables import Table, projection_tables, readers_use, state_table
+from projections.service_levels import ServiceLevels
+from projections.sla.clocks import Sla
+from projections.tables import Table, projection_tables, readers_use, state_table, timer_tables
 from projections.timeline import Timeline
+from projections.unanswered import Unanswered
 from touchline.errors import Misconfigured
 
 __all__ = ["GROUPS", "Group", "grouped"]
@@ -33,11 +39,17 @@ class Group:
         return f"Group({self.name!r}, {self.version}, {[p.name for p in self.projections]})"
 
     @cached_property
+    def arms_timers(self) -> bool:
+        """Tell whether any of its projections arms timers: those that never do say `arms_timers = False`."""
+        return any(getattr(p, "arms_timers", True) for p in self.projections)
+
+    @cached_property
     def _tables(self) -> tuple[Table, ...]:
-        return (*projection_tables(self.projections, self.version), state_table(self.name, self.version))
+        timers = timer_tables(self.name, self.version) if self.arms_timers else ()
+        return (*projection_tables(self.projections, self.version), state_table(self.name, self.version), *timers)
 
     def tables(self) -> tuple[Table, ...]:
-        """Return every table of this version: those of the `.cql` files, and the states'."""
+        """Return every table of this version: those of the `.cql` files, the states', and the timers'."""
         return self._tables
 
     @property
@@ -82,5 +94,6 @@ def _refuse_twice(what: str, names: list[str]) -> None:
 
 GROUPS: Final[dict[str, Group]] = grouped(
     Group("view", 1, (Timeline(), Customer())),
+    Group("care", 1, (Sla(), Unanswered(), Alerts(), Escalation(), Desk(), ServiceLevels())),
 )
 """Every group in its newest version, by name."""

@@ -9,8 +9,12 @@ from typing import Final, Literal
 
 import msgspec
 
+from schemas.events import ConfigPublished
+from touchline.errors import Poison
+
 __all__ = [
     "ALWAYS",
+    "RULES",
     "ChannelRules",
     "Config",
     "ContactRules",
@@ -28,6 +32,7 @@ __all__ = [
     "TeamRules",
     "UnansweredRule",
     "WeeklyHours",
+    "rulebook_of",
 ]
 
 ALWAYS: Final = "always"
@@ -82,7 +87,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What is promised to the conversations that `when` (CEL) matches. `calendar` None: by the precedence of sla.md §3.
 
     `answered_by`: whose replies stop this policy's response clocks: those of the conversation only, of its case too, or any to
-    the customer in any channel. `snooze_pauses`: a snooze is a pause.
+    the customer in any channel. `snooze_pauses`: a snooze is a pause. `pause_responses`: the response clocks rest in `pause_states`
+    too (the option of sla.md §2); a file says so by naming `pause_states`.
     """
 
     id: str
@@ -96,6 +102,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     apply_to_open: bool = False
     answered_by: Literal["conversation", "case", "any_channel"] = "case"
     snooze_pauses: bool = False
+    pause_responses: bool = False
     severity: Severity = "normal"
     acknowledge_hold_s: int | None = None
     recipients: tuple[str, ...] = ()
@@ -189,7 +196,22 @@ class Rulebook(msgspec.Struct, frozen=True, kw_only=True):
     unanswered: tuple[UnansweredRule, ...] = ()
 
 
+RULES: Final = "rules"
+"""The `kind` and `id` of the `config.published` event that carries a rulebook."""
+
 _EMPTY: Final = Rulebook()
+
+
+def rulebook_of(event: ConfigPublished) -> Rulebook:
+    """Return the rulebook that an event carries, with the event's version and effective time.
+
+    Raises `Poison` if the body is no rulebook; keys that a newer version wrote are left out.
+    """
+    try:
+        book = msgspec.json.decode(event.body, type=Rulebook)
+    except msgspec.DecodeError as error:
+        raise Poison(f"Version {event.version} of {event.kind} cannot be read ({error}).", next_step="publish the policy file again.") from None
+    return msgspec.structs.replace(book, version=event.version, effective_at_us=event.effective_at_us)
 
 
 class Config:

@@ -14,7 +14,18 @@ import msgspec
 
 from touchline.errors import Misconfigured
 
-__all__ = ["COLUMN_TYPES", "Clustering", "Table", "add_columns", "parse_tables", "projection_tables", "readers_use", "state_table", "statements"]
+__all__ = [
+    "COLUMN_TYPES",
+    "Clustering",
+    "Table",
+    "add_columns",
+    "parse_tables",
+    "projection_tables",
+    "readers_use",
+    "state_table",
+    "statements",
+    "timer_tables",
+]
 
 COLUMN_TYPES = frozenset(
     {
@@ -28,6 +39,7 @@ COLUMN_TYPES = frozenset(
         "frozen<set<text>>",
         "frozen<map<text,text>>",
         "frozen<map<text,blob>>",
+        "frozen<map<text,bigint>>",
     }
 )
 """Every column type that the stores can hold. Times are `bigint`, epoch microseconds; ids are `text`."""
@@ -46,8 +58,10 @@ _STATE_COLUMNS = {
     "applied_partition": "int",
     "applied_offset": "bigint",
     "appended_us": "bigint",
+    "timers": "blob",
 }
-_STATE_STATIC = frozenset({"recent_ids", "applied_partition", "applied_offset", "appended_us"})
+_STATE_STATIC = frozenset({"recent_ids", "applied_partition", "applied_offset", "appended_us", "timers"})
+_BY_DAY = "{'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS', 'compaction_window_size': 1}"
 
 
 class Clustering(msgspec.Struct, frozen=True):
@@ -133,9 +147,41 @@ def state_table(group: str, version: int) -> Table:
     )
 
 
+def timer_tables(group: str, version: int) -> tuple[Table, Table]:
+    """Return the index of a group's timers by the hour in which they expire, and which hours of a Kafka partition hold some.
+
+    A row is the earliest timer of one subject when it was written; the truth is in the states. Hours are those since 1970.
+    """
+    index = Table(
+        name=f"{group}_timer",
+        physical=f"{group}_v{version}_timer",
+        partition_key=("partition", "bucket_hour"),
+        clustering=(Clustering("expires_at"), Clustering("tenant"), Clustering("subject")),
+        columns={
+            "partition": "int",
+            "bucket_hour": "int",
+            "expires_at": "bigint",
+            "tenant": "text",
+            "subject": "text",
+            "projection": "text",
+            "name": "text",
+            "due_at": "bigint",
+        },
+        options={"compaction": _BY_DAY},
+    )
+    buckets = Table(
+        name=f"{group}_timer_bucket",
+        physical=f"{group}_v{version}_timer_bucket",
+        partition_key=("partition",),
+        clustering=(Clustering("bucket_hour"),),
+        columns={"partition": "int", "bucket_hour": "int"},
+    )
+    return index, buckets
+
+
 def readers_use(table: Table) -> bool:
     """Tell whether views and digests read this table: no states, no timers, nothing that expires by itself."""
-    return not (table.name.endswith("_state") or table.name in {"timer", "timer_bucket"} or table.default_ttl_s)
+    return not (table.name.endswith(("_state", "_timer", "_timer_bucket")) or table.default_ttl_s)
 
 
 def add_columns(table: Table, added: Mapping[str, str], *, origin: str = "CQL") -> Table:

@@ -26,7 +26,7 @@ MONTHS_MAX: Final = 600
 SUMMARY_CHARS_MAX: Final = 256
 """A longer value in a summary is cut."""
 
-HIDDEN_FAMILIES: Final = frozenset({"clock", "config", "identity", "privacy", "projection", "quality", "timer", "work"})
+HIDDEN_FAMILIES: Final = frozenset({"alert", "clock", "config", "escalation", "identity", "privacy", "projection", "quality", "timer", "work"})
 """Families that are machinery or supervision, not something that the customer lived through."""
 
 HIDDEN_TYPES: Final = frozenset(
@@ -67,6 +67,7 @@ class Timeline:
     version: ClassVar[int] = 1
     handles: ClassVar[frozenset[type[Event]]] = frozenset(EVENT_TYPES.values()) - {TimerWoke}
     depends_on: ClassVar[tuple[str, ...]] = ()
+    arms_timers: ClassVar[bool] = False
 
     def initial(self, subject: Subject) -> TimelineState:  # noqa: ARG002 - every subject starts alike
         """Return a state without events."""

@@ -763,13 +763,13 @@ class ConfigPublished(Event, frozen=True, kw_only=True, gc=False):
 
     header: Header
     kind: str
-    """What is published: `calendar`, `policy`, `queue`, `team`, `definition`."""
+    """What is published: `rules`, a whole policy file."""
     id: str
     """The definition's id."""
     version: int
     """Its version; greater is later."""
     effective_at_us: int
-    """From which event time on it holds, epoch µs UTC."""
+    """From which event time on it holds, epoch µs UTC; on config.v1 the least long means the append time."""
     body: str
     """The definition as JSON text; never personal."""
     attributes: dict[str, str] = msgspec.field(default_factory=dict)

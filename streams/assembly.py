@@ -1,14 +1,15 @@
 """Puts the parts of a worker together from the settings: store, producer, engines, runners. Decides nothing else."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from prometheus_client import start_http_server
 
 from connectors.producer import Producer
-from projections.registry import GROUPS
+from projections.registry import GROUPS, Group
 from schemas import registry
 from schemas.codec import Codec
 from schemas.topics import CHANNELS, topics
+from streams.broadcaster import BroadcasterRunner
 from streams.engine import Engine
 from streams.kafka import Cluster
 from streams.live import App, build_app
@@ -18,6 +19,8 @@ from streams.resolver import ResolverRunner
 from streams.resolving import Resolver
 from streams.runner import GroupRunner, Runner
 from streams.store.cassandra import CassandraStore
+from streams.store.port import Store
+from streams.wakeups import KafkaWaker
 from touchline.errors import Misconfigured
 from touchline.logging import configure_logging
 from touchline.settings import Settings, load_settings
@@ -25,6 +28,9 @@ from touchline.settings import Settings, load_settings
 __all__ = ["assembler", "resolver_group", "worker_app"]
 
 RESOLVER = "resolver"
+CONFIG = "config"
+BESIDE = (RESOLVER, CONFIG)
+"""What a worker runs beside the groups of projections."""
 
 
 def resolver_group(settings: Settings) -> str:
@@ -35,10 +41,10 @@ def resolver_group(settings: Settings) -> str:
 def wanted_groups(settings: Settings) -> tuple[str, ...]:
     """Return what this worker runs. Raises `Misconfigured` naming every group that there is not."""
     groups = tuple(dict.fromkeys(settings.groups.split(",")))
-    unknown = [group for group in groups if group != RESOLVER and group not in GROUPS]
+    unknown = [group for group in groups if group not in BESIDE and group not in GROUPS]
     if unknown:
         raise Misconfigured(
-            f"there is no group {', '.join(unknown)}.", next_step=f"choose from {', '.join([RESOLVER, *GROUPS])} (TOUCHLINE_GROUPS or --group)."
+            f"there is no group {', '.join(unknown)}.", next_step=f"choose from {', '.join([*BESIDE, *GROUPS])} (TOUCHLINE_GROUPS or --group)."
         )
     return groups
 
@@ -51,7 +57,7 @@ def assembler(groups: Sequence[str]) -> Callable[[Settings], Awaitable[tuple[lis
         producer = Producer(settings.brokers)
         patience = Patience("assembly")
         runners: list[Runner] = []
-        projecting = [GROUPS[name] for name in groups if name != RESOLVER]
+        projecting = [GROUPS[name] for name in groups if name not in BESIDE]
         store: CassandraStore | None = await patience.run(lambda: CassandraStore.connect(settings)) if projecting else None
         registered = registry.output_ids(settings.registry_url) if settings.registry_url and projecting else {}
         if RESOLVER in groups:
@@ -66,11 +72,20 @@ def assembler(groups: Sequence[str]) -> Callable[[Settings], Awaitable[tuple[lis
                     group_id=resolver_group(settings),
                 )
             )
+        if CONFIG in groups:
+            interaction = settings.topic("interaction")
+            runners.append(
+                BroadcasterRunner(
+                    producer,
+                    codec,
+                    topic=settings.topic("config"),
+                    interaction=interaction,
+                    group_id=f"{settings.topic_prefix}.{CONFIG}",
+                    partitions=lambda: Cluster(settings.brokers).partitions(interaction),
+                )
+            )
         if store is not None:
-            effects = KafkaEffects(producer, codec, settings.topic, registered)
-            for group in projecting:
-                engine = Engine(group, codec, tenant=settings.tenant, cached_subjects_max=settings.cached_subjects_max)
-                runners.append(GroupRunner(engine, store, effects, topic=settings.topic("interaction")))
+            runners += [_group_runner(group, settings, store, codec, registered) for group in projecting]
 
         async def release() -> None:
             if store is not None:
@@ -79,6 +94,17 @@ def assembler(groups: Sequence[str]) -> Callable[[Settings], Awaitable[tuple[lis
         return runners, release
 
     return assemble
+
+
+def _group_runner(group: Group, settings: Settings, store: Store, codec: Codec, registered: Mapping[str, int]) -> GroupRunner:
+    """Return the runner of one group. Each has a producer of its own: nobody's alerts wait for another's records."""
+    engine = Engine(group, codec, tenant=settings.tenant, cached_subjects_max=settings.cached_subjects_max, settle_s=settings.settle_s)
+    effects = KafkaEffects(Producer(settings.brokers, linger="alerts" if group.arms_timers else "events"), codec, settings.topic, registered)
+    waker = None
+    if group.arms_timers or engine.is_configured:
+        wakes = Producer(settings.brokers, linger="alerts", reports=True)
+        waker = KafkaWaker(wakes, codec, topic=settings.topic("interaction"), group=group.name, patience=Patience(f"{group.name}.timers"))
+    return GroupRunner(engine, store, effects, topic=settings.topic("interaction"), waker=waker, wakes_per_s=settings.wakes_per_s)
 
 
 def worker_app(*groups: str) -> App:

@@ -26,8 +26,19 @@ class Destination(msgspec.Struct, frozen=True):
     loop_back: bool = False
 
 
+def _kinds(topic: str, family: str, *names: str) -> dict[str, Destination]:
+    return {f"{family}.{name}": Destination(topic) for name in names}
+
+
 DESTINATIONS: dict[str, Destination] = {
     "customer.snapshot": Destination("customer", compacted=True),
+    **_kinds("sla", "sla", "policy_applied", "clock_started", "paused", "resumed", "retargeted"),
+    **_kinds("sla", "sla", "warned", "breached", "fulfilled", "cancelled", "breach_retracted"),
+    **_kinds("alert", "unanswered", "detected", "cleared"),
+    **_kinds("alert", "alert", "raised", "acknowledged", "snoozed", "assigned", "resolved"),
+    **_kinds("escalation", "escalation", "step_reached", "held", "stood_down"),
+    "work.assigned": Destination("interaction", loop_back=True),
+    "conversation.returned_to_queue": Destination("interaction", loop_back=True),
 }
 """Every kind of effect that a projection may emit. An unknown kind is a programming error and parks the customer."""
 

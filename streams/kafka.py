@@ -21,6 +21,7 @@ __all__ = ["Cluster", "FatalConsumerError", "PartitionsLost", "Place", "Subscrip
 log = structlog.get_logger(__name__)
 
 REQUEST_TIMEOUT_S = 10.0
+READ_RECORDS_MAX = 500
 
 
 class Place(NamedTuple):
@@ -106,6 +107,15 @@ class Cluster:
             return {Place(p.topic, p.partition): max(p.offset, 0) for p in consumer.committed(wanted, timeout=REQUEST_TIMEOUT_S)}
         except KafkaException as error:
             raise _unwell(error) from error
+        finally:
+            consumer.close()
+
+    def read(self, topic: str) -> list[Batch]:
+        """Return every record of a small topic, up to its end as of now, by partition; nothing if there is no such topic."""
+        ranges = {place: span for place, span in self.ranges([topic]).items() if span[0] < span[1]}
+        consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": "touchline-reader", "enable.auto.commit": False, "log_level": 2})
+        try:
+            return [Batch(place.partition, _read(consumer, place, *span), topic=topic) for place, span in sorted(ranges.items())]
         finally:
             consumer.close()
 
@@ -246,7 +256,31 @@ class Subscription:
             )
         if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
             raise Misconfigured(f"the broker refuses this consumer: {error.str()}.", next_step="check its rights and group id.")
+        if error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
+            raise Misconfigured(
+                "the broker refuses the session timeout of this worker.",
+                next_step="set TOUCHLINE_SESSION_TIMEOUT_MS within the broker's group.min.session.timeout.ms (6000 by default) and its maximum.",
+            )
         log.warning("fetch_failed", reason=error.name())
+
+
+def _read(consumer: Consumer, place: Place, first: int, end: int) -> list[RawRecord]:
+    """Return the records of one partition in [first, end). Raises `Retryable` if the broker falls silent."""
+    consumer.assign([TopicPartition(place.topic, place.partition, first)])
+    found: list[RawRecord] = []
+    at = first
+    while at < end:
+        messages = consumer.consume(READ_RECORDS_MAX, REQUEST_TIMEOUT_S)
+        if not messages:
+            raise Retryable(f"{place.topic} partition {place.partition} ends at {end}, but nothing came after {at}.", next_step="try again.")
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                raise _unwell(KafkaException(error))
+            at = message.offset() + 1  # type: ignore[operator] # as in `poll`
+            if at <= end:
+                found.append(RawRecord(at - 1, message.key(), message.value() or b"", message.timestamp()[1] * 1000))
+    return found
 
 
 def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:

@@ -1,5 +1,9 @@
-"""One open partition of one group: how far it has come, and whose records wait."""
+"""One open partition of one group: how far it has come, which rules it has read, and whose records wait."""
 
+from collections.abc import Iterable
+
+from projections.rules import Config
+from streams.books import Books, Position
 from streams.parking import Failure, ParkedCustomer
 from streams.store.port import Checkpoint
 
@@ -7,13 +11,27 @@ __all__ = ["Lane"]
 
 
 class Lane:
-    """The engine's memory of a partition. `checkpoint` is what has been fed, not yet what has been written."""
+    """The engine's memory of a partition. `checkpoint` is what has been fed, not yet what has been written.
 
-    __slots__ = ("checkpoint", "parked")
+    `books` are the rulebooks by tenant; a tenant of which none was read has `config`.
+    """
 
-    def __init__(self, checkpoint: Checkpoint, parked: dict[str, ParkedCustomer]) -> None:
+    __slots__ = ("books", "checkpoint", "config", "parked")
+
+    def __init__(self, checkpoint: Checkpoint, parked: dict[str, ParkedCustomer], config: Config, read: Iterable[Position] = ()) -> None:
         self.checkpoint = checkpoint
         self.parked = parked
+        self.config = config
+        self.books: dict[str, Books] = {}
+        for position in read:
+            self.learn(position)
+
+    def learn(self, position: Position) -> bool:
+        """Take one rulebook in; False if its version was known."""
+        books = self.books.get(position.tenant)
+        if books is None:
+            books = self.books[position.tenant] = Books(self.config)
+        return books.add(position.offset, position.appended_us, position.book)
 
     def park(self, customer: str, partition: int, offset: int, failure: Failure | None) -> ParkedCustomer:
         """Count one more waiting record of a customer; `failure` tells why, the first time."""

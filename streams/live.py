@@ -29,10 +29,11 @@ from faust.channels import Channel
 from faust.types import StreamT as Stream
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
+from streams.broadcaster import BroadcasterRunner
 from streams.consumption import Consumption
 from streams.records import Batch
 from streams.resolver import ResolverRunner
-from streams.runner import Runner
+from streams.runner import Runner, Tended
 from touchline.settings import Settings
 
 __all__ = ["App", "build_app", "run_worker"]
@@ -114,7 +115,7 @@ class _Hosted(mode.Service):
             await asyncio.sleep(0.01)
         loop = asyncio.get_running_loop()
         self._consumption = Consumption(self._runner, self._settings, self._put, loop)
-        if isinstance(self._runner, ResolverRunner):
+        if isinstance(self._runner, ResolverRunner | BroadcasterRunner):
             self._runner.commit = self._consumption.commit
         log.info("consuming", part=self._runner.name, topics=len(self._runner.topics))
         try:
@@ -124,6 +125,12 @@ class _Hosted(mode.Service):
             raise
         finally:
             self._ended.set()
+
+    @mode.Service.task
+    async def _tend(self) -> None:
+        """Do what the runner does beside the polls; ends with this service, after consumption. What it raises ends the worker."""
+        if isinstance(self._runner, Tended):
+            await self._runner.tend()
 
     async def _put(self, poll: Poll) -> None:
         await self._channel.put(poll)  # type: ignore[arg-type] # faust types events, but takes any value

@@ -12,6 +12,13 @@ _STORE = Histogram("touchline_store_seconds", "Time until the writes of one poll
 _RETRIES = Counter("touchline_retries_total", "Tries that were repeated because something was unwell.", ["group", "version"])
 _PARKED = Gauge("touchline_parked_customers", "Customers that wait in the open partitions.", ["group", "version"])
 _CACHED = Gauge("touchline_cached_subjects", "Subjects in memory.", ["group", "version"])
+_LATENESS = Histogram(
+    "touchline_timer_lateness_seconds",
+    "From a timer's expiry moment until its wake-up was appended.",
+    ["group", "version"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 600),
+)
+_WAKES = Counter("touchline_wakes_total", "Wake-ups, by what became of them.", ["group", "version", "result"])
 _EFFECTS = Counter("touchline_effects_total", "Effects, by what became of them.", ["group", "version", "result"])
 
 
@@ -28,9 +35,10 @@ class GroupMetrics:
         self.retries = _RETRIES.labels(*labels)
         self.parked_customers = _PARKED.labels(*labels)
         self.cached_subjects = _CACHED.labels(*labels)
+        self.timer_lateness_seconds = _LATENESS.labels(*labels)
 
     def records(self, result: str, n: int) -> None:
-        """Count `n` records with this result: applied, repeat, parked; of the resolver: resolved, quarantined."""
+        """Count `n` records with this result: applied, repeat, parked, woke, config, config_refused; of the resolver: resolved, quarantined."""
         if n:
             _RECORDS.labels(*self._labels, result).inc(n)
 
@@ -38,3 +46,8 @@ class GroupMetrics:
         """Count `n` effects with this result: sent."""
         if n:
             _EFFECTS.labels(*self._labels, result).inc(n)
+
+    def wakes(self, result: str, n: int) -> None:
+        """Count `n` wake-ups with this result: appended."""
+        if n:
+            _WAKES.labels(*self._labels, result).inc(n)

@@ -18,7 +18,7 @@ from streams.store.columns import Row
 from streams.store.port import CellValue
 from streams.timeline_row import ConversationRow, TimelineRow
 
-__all__ = ["RowForm", "conversation_json", "event_json", "instant_us", "record_json", "utc"]
+__all__ = ["RowForm", "conversation_json", "event_json", "instant_us", "is_time", "record_json", "utc"]
 
 Json = Any
 """What `msgspec.json` and `json` write as it is."""
@@ -43,6 +43,11 @@ def instant_us(text: str) -> int:
     if at.tzinfo is None:
         at = datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)  # only a day may be without an offset
     return (at - _EPOCH) // _US
+
+
+def is_time(column: str, kind: str) -> bool:
+    """Tell whether a column holds epoch µs: a bigint named `…_at`, or the `slot` of a figure."""
+    return kind == "bigint" and (column.endswith("_at") or column == "slot")
 
 
 def event_json(row: TimelineRow) -> dict[str, Json]:
@@ -77,7 +82,7 @@ def record_json(record: Record | Event | AsOf) -> dict[str, Json]:
 class RowForm:
     """The JSON form of the rows of one table. Columns named `sealed…` are left out, `body` is decoded, `as_of` is typed.
 
-    Columns of type bigint whose names end in `_at` are times; what is not known is null.
+    Columns for which `is_time` holds are times; what is not known is null.
     """
 
     __slots__ = ("_codec", "_columns", "_key", "_times", "_times_in_key")
@@ -86,7 +91,7 @@ class RowForm:
         self._codec = codec
         self._key = table.primary_key
         self._columns = tuple(name for name in table.columns if name not in table.primary_key and not name.startswith("sealed"))
-        self._times = frozenset(name for name, kind in table.columns.items() if kind == "bigint" and name.endswith("_at"))
+        self._times = frozenset(name for name, kind in table.columns.items() if is_time(name, kind))
         self._times_in_key = [name for name in table.primary_key if name in self._times]
 
     def of(self, row: Row) -> tuple[dict[str, Json], dict[str, Json]]:

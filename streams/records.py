@@ -46,8 +46,15 @@ class Arrived(msgspec.Struct, gc=False):
 
 
 class Taken(msgspec.Struct):
-    """A batch whose headers are decoded, grouped by subject in the order in which the log names them."""
+    """A batch whose headers are decoded, grouped by subject in the order in which the log names them.
+
+    `config` are the records that are of no subject: what was published for all. `write_ts_us` is the last record's. `woke` counts
+    wake-ups that a group without timers leaves out.
+    """
 
     batch: Batch
     by_subject: dict[Subject, list[Arrived]]
     event_time_us: int
+    write_ts_us: int
+    config: list[Arrived]
+    woke: int

@@ -6,6 +6,7 @@ from hashlib import blake2b
 import msgspec
 
 from projections.kernel import Subject
+from streams.armed import ArmedTimers
 from streams.store.port import CellValue, StateRow
 
 __all__ = ["RECENT_IDS_MAX", "SubjectCache", "SubjectEntry", "record_hash"]
@@ -22,10 +23,16 @@ def record_hash(source: str, record_id: str) -> bytes:
     return blake2b(f"{source}\0{record_id}".encode(), digest_size=_HASH_BYTES).digest()
 
 
-class SubjectEntry:
-    """One subject of one group. `blobs` are the states as last encoded: what a failed fold falls back to."""
+Position = tuple[bytes, int, int, int, int]
 
-    __slots__ = ("appended_us", "applied_offset", "applied_partition", "blobs", "recent", "states", "work_number")
+
+class SubjectEntry:
+    """One subject of one group. `blobs` are the states as last encoded: what a failed fold falls back to.
+
+    `books` is how many rulebooks of its partition it has heard of; -1 while that is not known.
+    """
+
+    __slots__ = ("appended_us", "applied_offset", "applied_partition", "blobs", "books", "recent", "states", "timers", "work_number")
 
     def __init__(self, states: list[msgspec.Struct | None], row: StateRow | None) -> None:
         self.states = states
@@ -34,6 +41,8 @@ class SubjectEntry:
         self.applied_partition = row.applied_partition if row else -1
         self.applied_offset = row.applied_offset if row else -1
         self.appended_us = row.appended_us if row else 0
+        self.timers = ArmedTimers(row.timers if row else b"")
+        self.books = -1
         self.work_number = 0
 
     def seen(self, hashed: bytes) -> bool:
@@ -50,14 +59,15 @@ class SubjectEntry:
         if hashed:
             self.recent = (self.recent + hashed)[-RECENT_IDS_MAX * _HASH_BYTES :]
 
-    def position(self) -> tuple[bytes, int, int, int]:
+    def position(self) -> Position:
         """Return what `go_back` needs to undo a fold that failed."""
-        return self.recent, self.applied_partition, self.applied_offset, self.appended_us
+        return self.recent, self.applied_partition, self.applied_offset, self.appended_us, self.books
 
-    def go_back(self, position: tuple[bytes, int, int, int], states: list[msgspec.Struct | None]) -> None:
-        """Undo a fold that failed: its projections may have changed their states in place."""
-        self.recent, self.applied_partition, self.applied_offset, self.appended_us = position
+    def go_back(self, position: Position, states: list[msgspec.Struct | None]) -> None:
+        """Undo a fold that failed: its projections may have changed their states in place, and armed timers."""
+        self.recent, self.applied_partition, self.applied_offset, self.appended_us, self.books = position
         self.states = states
+        self.timers.restore()
 
     def common_columns(self) -> dict[str, CellValue]:
         """Return the static columns of the state table."""
@@ -89,6 +99,10 @@ class SubjectCache:
         if entry is not None:
             self._entries.move_to_end(subject)
         return entry
+
+    def peek(self, subject: Subject) -> SubjectEntry | None:
+        """Return the entry without marking it as used."""
+        return self._entries.get(subject)
 
     def __contains__(self, subject: Subject) -> bool:
         return subject in self._entries

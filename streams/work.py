@@ -4,14 +4,24 @@ from typing import cast
 
 import msgspec
 
-from projections.kernel import Delete, Effect, RowChange, Subject, TimerChange, Value
+from projections.kernel import Delete, Effect, RowChange, Signal, Subject, Tally, Value
 from schemas.codec import Codec
 from schemas.record import Record
+from streams.armed import Due
+from streams.books import Books, Position
 from streams.parking import Failure
 from streams.store.port import CellValue, Checkpoint, RowWrite
 from streams.subjects import SubjectEntry
 
-__all__ = ["Fold", "RowMerger", "Work"]
+__all__ = ["Fold", "RowMerger", "Tallied", "Work"]
+
+
+class Tallied(msgspec.Struct, frozen=True, gc=False):
+    """A tally, and the record of its Kafka partition that it came with."""
+
+    tally: Tally
+    offset: int
+    ts_us: int
 
 
 class Work(msgspec.Struct):
@@ -20,16 +30,28 @@ class Work(msgspec.Struct):
     First `fan_out` and `effects`, wait; then `own` (the subjects' own partitions: state and rows that share their key),
     wait; then `checkpoint`. A crash in between repeats with the same ids and timestamps. `latest` are the effects on compacted
     topics while the batch is folded; in the end they stand behind the others in `effects`.
+
+    `timers` says which subjects have another earliest timer than the driver knew; `tallies` become rows of the fan-out
+    (`streams/tallies.py`). `books` are the ids of rulebooks that were read for the first time, with their tenants; `refused` the
+    offsets of published configuration that could not be read, and why.
     """
 
     partition: int
     fan_out: list[RowWrite]
     own: list[RowWrite]
     effects: list[Effect]
-    timers: list[tuple[Subject, str, TimerChange]]
+    timers: list[Due]
+    tallies: list[Tallied]
     checkpoint: Checkpoint
     results: dict[str, int]
     latest: dict[tuple[str, str], Effect] = {}
+    books: list[Position] = []
+    refused: list[tuple[int, str]] = []
+
+    def count(self, result: str, n: int) -> None:
+        """Count `n` records with this result."""
+        if n:
+            self.results[result] = self.results.get(result, 0) + n
 
 
 class _Pending(msgspec.Struct):
@@ -38,13 +60,15 @@ class _Pending(msgspec.Struct):
     delete_ts_us: int | None
     columns: dict[str, Value] | None
     upsert_ts_us: int
+    ttl_s: int | None = None
 
 
 class RowMerger:
     """Merges the row changes of one subject in one batch: at most one upsert per row, the last value wins.
 
     A delete that precedes an upsert is kept at its own record's timestamp (dropping it leaves old cells behind); an upsert
-    that precedes a delete is dropped. Deletes are written at ts, upserts at ts + 1: at one timestamp a delete would win.
+    that precedes a delete is dropped. Deletes are written at ts, upserts at ts + 1: at one timestamp a delete would win. The span
+    of the last upsert holds for all of its columns.
     """
 
     __slots__ = ("_rows",)
@@ -59,10 +83,11 @@ class RowMerger:
         if isinstance(change, Delete):
             self._rows[at] = _Pending(ts_us, None, 0)
         elif found is None:
-            self._rows[at] = _Pending(None, change.columns, ts_us + 1)
+            self._rows[at] = _Pending(None, change.columns, ts_us + 1, change.ttl_s)
         else:
             found.columns = change.columns if found.columns is None else {**found.columns, **change.columns}
             found.upsert_ts_us = ts_us + 1
+            found.ttl_s = change.ttl_s
 
     def writes(self, suffix: str, subject: Subject, own_tables: frozenset[str], codec: Codec) -> tuple[list[RowWrite], list[RowWrite]]:
         """Return (fan-out rows, rows in the subject's own partition).
@@ -77,7 +102,7 @@ class RowMerger:
             if pending.delete_ts_us is not None:
                 into.append(RowWrite(name, key, None, pending.delete_ts_us))
             if pending.columns is not None:
-                into.append(RowWrite(name, key, _cells(pending.columns, codec), pending.upsert_ts_us))
+                into.append(RowWrite(name, key, _cells(pending.columns, codec), pending.upsert_ts_us, pending.ttl_s))
         return fan_out, own
 
 
@@ -91,25 +116,56 @@ def _cells(columns: dict[str, Value], codec: Codec) -> dict[str, CellValue]:
 
 
 class Fold:
-    """What one subject's records lead to: `done` of them, until `failure`, if there was one; `repeats` of those were known.
+    """What one subject's records lead to: `done` of them, until `failure`, if there was one.
 
-    `fan_out` and `own` are the merged rows and `blobs` the states that changed, made when all records are folded; `ts_us` is the
-    write timestamp of the last one.
+    Of those `repeats` were known and `woke` were wake-ups; the others were applied. `ran` counts the records that led to anything.
+    `fan_out` and `own` are the merged rows, `blobs` the states and `timers_blob` the timers that changed, made when all records are
+    folded; `ts_us` is the write timestamp of the last one that did anything. `touched` has a bit per projection that took a step.
+    While a record is folded, `record_ts_us` is its write timestamp, and `told` holds the signals of the pass that is under way, each
+    with the number of the projection that gave it.
     """
 
-    __slots__ = ("blobs", "done", "effects", "entry", "failure", "fan_out", "merger", "own", "partition", "repeats", "subject", "timers", "ts_us")
+    __slots__ = (
+        "blobs",
+        "books",
+        "done",
+        "effects",
+        "entry",
+        "failure",
+        "fan_out",
+        "merger",
+        "own",
+        "partition",
+        "ran",
+        "record_ts_us",
+        "repeats",
+        "subject",
+        "tallies",
+        "timers_blob",
+        "told",
+        "touched",
+        "ts_us",
+        "woke",
+    )
 
-    def __init__(self, subject: Subject, entry: SubjectEntry, partition: int) -> None:
+    def __init__(self, subject: Subject, entry: SubjectEntry, partition: int, books: Books | None) -> None:
         self.subject = subject
         self.entry = entry
         self.partition = partition
+        self.books = books
         self.merger = RowMerger()
         self.fan_out: list[RowWrite] = []
         self.own: list[RowWrite] = []
         self.blobs: dict[str, bytes] = {}
+        self.timers_blob: bytes | None = None
         self.effects: list[Effect] = []
-        self.timers: list[tuple[Subject, str, TimerChange]] = []
+        self.tallies: list[Tallied] = []
+        self.told: list[tuple[int, Signal]] = []
         self.done = 0
         self.repeats = 0
+        self.woke = 0
+        self.ran = 0
+        self.touched = 0
         self.ts_us = 0
+        self.record_ts_us = 0
         self.failure: Failure | None = None

@@ -10,7 +10,24 @@ from touchline.logging import configure_logging
 
 __all__ = ["app", "main"]
 
-_GROUPS = ("stack", "schemas", "topics", "store", "ingest", "worker", "simulate", "customer", "demo", "bench")
+_GROUPS = (
+    "stack",
+    "schemas",
+    "topics",
+    "store",
+    "ingest",
+    "worker",
+    "simulate",
+    "customer",
+    "config",
+    "figures",
+    "clocks",
+    "alerts",
+    "alert",
+    "escalation",
+    "demo",
+    "bench",
+)
 """Modules of `touchline.commands`; each has `register(app)`. They import heavy libraries inside their commands only."""
 
 app = typer.Typer(

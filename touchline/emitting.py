@@ -1,5 +1,6 @@
 """The output of `simulate`: JSON lines sorted by (at, kind, id), in memory while they are few, on disk where they are many.
 
+    {"kind": "clock", "customer_id": …, "metric": …, "state": …}       every clock, at the time it started
     {"kind": "effect", "type": …, "id": …, "at": …, …payload}          once per effect; of a compacted topic the last per key
     {"kind": "row", "table": …, "key": {…}, "columns": {…}}            the final rows of the tables that readers use
 
@@ -11,7 +12,7 @@ import io
 import struct
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -21,16 +22,18 @@ import msgspec
 
 from projections.kernel import Effect
 from projections.registry import Group
+from projections.rules import Rulebook
 from projections.tables import Table
 from schemas.codec import Codec
 from schemas.events import CustomerSnapshot
 from schemas.record import Event
+from streams.care_view import ClockRow
 from streams.effects import DESTINATIONS
-from streams.plain import RowForm, record_json, utc
+from streams.plain import RowForm, is_time, record_json, utc
 from streams.store.port import Store
 from touchline.errors import Refused
 
-__all__ = ["RUN_BYTES_MAX", "Effects", "Output", "SortedLines", "emit_rows"]
+__all__ = ["RUN_BYTES_MAX", "Effects", "Output", "SortedLines", "emit_clocks", "emit_rows"]
 
 RUN_BYTES_MAX: Final = 64 * 1024 * 1024
 """Lines beyond this are sorted, written to a temporary file and merged at the end; one file each, so 1,000 of them are 64 GB."""
@@ -39,6 +42,9 @@ _LINE_OVERHEAD_BYTES: Final = 200
 _BUFFER_BYTES: Final = 256 * 1024
 _LENGTHS: Final = struct.Struct("<qII")
 _BEFORE_ALL_US: Final = -(2**63)
+
+_OF_HEADER: Final = ("tenant", "customer_id", "home_customer_id", "conversation_id", "case_id", "contact_id", "channel")
+"""What an effect's line says of its header."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -122,26 +128,50 @@ class Output:
 
 
 class Effects:
-    """Collects effects while a simulation runs: each of them, but of compacted topics only the last one per key."""
+    """Takes effects while a simulation runs and hands them to `lines` at once (None: nobody wants them).
 
-    def __init__(self) -> None:
-        self._all: list[Effect] = []
+    Of compacted topics only the last one per key, at the end.
+    """
+
+    def __init__(self, lines: SortedLines | None) -> None:
+        self._lines = lines
         self._last: dict[tuple[str, str], Effect] = {}
 
     def add(self, effects: Iterable[Effect]) -> None:
         """Take the effects of a batch, in order."""
+        if self._lines is None:
+            return
         for effect in effects:
             if DESTINATIONS[effect.kind].compacted:
                 self._last[effect.kind, effect.key] = effect
             else:
-                self._all.append(effect)
+                self._add(effect, self._lines)
 
-    def emit(self, lines: SortedLines) -> None:
-        """Hand all of them over."""
-        for effect in (*self._all, *self._last.values()):
-            at_us, id_ = _identity(effect)
-            said = {"kind": "effect", "type": effect.kind, "id": id_, "at": utc(at_us)}
-            lines.add(at_us, "effect", id_, {**said, **{name: value for name, value in record_json(effect.payload).items() if name not in said}})
+    def emit(self) -> None:
+        """Hand over what was held back."""
+        if self._lines is not None:
+            for effect in self._last.values():
+                self._add(effect, self._lines)
+        self._last.clear()
+
+    @staticmethod
+    def _add(effect: Effect, lines: SortedLines) -> None:
+        at_us, id_ = _identity(effect)
+        said = {"kind": "effect", "type": effect.kind, "id": id_, "at": utc(at_us)}
+        told = record_json(effect.payload)
+        if isinstance(effect.payload, Event):
+            header = told.pop("header")
+            told = {**{name: header[name] for name in _OF_HEADER}, **told}
+        lines.add(at_us, "effect", id_, {**said, **{name: value for name, value in told.items() if name not in said}})
+
+
+async def emit_clocks(store: Store, table: Table, lines: SortedLines, *, as_of_us: int, books: Sequence[Rulebook]) -> None:
+    """Hand over every clock, as cli.md §3 has it; it stands where it started. What a running one has consumed is as of `as_of_us`."""
+    for row in await store.scan(table.physical):
+        clock = ClockRow.of(row)
+        clock = msgspec.structs.replace(clock, consumed_us=clock.consumed_at_us(as_of_us, books))
+        id_ = "\0".join([clock.conversation_id, clock.metric, f"{clock.instance:06d}", clock.customer_id])
+        lines.add(clock.started_us, "clock", id_, clock.json())
 
 
 async def emit_rows(store: Store, group: Group, codec: Codec, lines: SortedLines) -> None:
@@ -158,7 +188,7 @@ async def emit_rows(store: Store, group: Group, codec: Codec, lines: SortedLines
 
 def _time_column(table: Table) -> str | None:
     """Return the column that says when a row belongs: a time in its key, else when it was last changed."""
-    times = [name for name, kind in table.columns.items() if kind == "bigint" and name.endswith("_at")]
+    times = [name for name, kind in table.columns.items() if is_time(name, kind)]
     in_key = [name for name in times if name in table.primary_key]
     return next(iter([*in_key, *(name for name in ("last_at", "updated_at") if name in times), *times]), None)
 

@@ -1,5 +1,6 @@
 """Puts an importer together from the settings: keys, store, sealer, producer, manifests. For `ingest` and `demo`."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from streams.store.manifests import Manifests
 from touchline.channel_topics import ChannelTopics
 from touchline.keyring.keyfile import KeyFile
 from touchline.keyring.keyring import Keyring
+from touchline.publishing import clear_attributes
 from touchline.settings import Settings
 
 __all__ = ["Importing", "importing", "now_us"]
@@ -52,17 +54,21 @@ async def importing(
     strict: bool = False,
     tell: Callable[[int, Counts], None] | None = None,
 ) -> AsyncIterator[Importing]:
-    """Connect, yield an importer of one `Input` (its source is `source`, `file` the name told in quarantine), disconnect."""
+    """Connect, yield an importer of one `Input` (its source is `source`, `file` the name told in quarantine), disconnect.
+
+    Attributes stay clear that the newest published rules name.
+    """
     store = await CassandraStore.connect(settings)
     try:
         codec = Codec()
         data_keys = CassandraDataKeys(store.beside(settings.keyring_keyspace, keyring_tables()), now_us)
         producer = Producer(settings.brokers, delivery_timeout_s=DELIVERY_TIMEOUT_S)
         channels = ChannelTopics(settings, codec)
+        clear = await asyncio.to_thread(clear_attributes, settings)
         importer = Importer(
             tenant=settings.tenant,
             index_key=keys.index_key(settings.tenant),
-            sealer=Sealer(Keyring(data_keys, keys.wrapper, codec), codec, keys.index_key, settings.default_region),
+            sealer=Sealer(Keyring(data_keys, keys.wrapper, codec), codec, keys.index_key, settings.default_region, clear_attributes=clear),
             codec=codec,
             producer=producer,
             quarantine=Quarantine(producer, codec, settings.topic("quarantine"), tenant=settings.tenant, source=source, file=file),

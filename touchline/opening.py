@@ -12,6 +12,7 @@ from schemas.codec import Codec
 from schemas.events import HandleKind
 from schemas.handles import customer_id, handle_hash, normalise
 from schemas.sealing import DataKeyStore, Erased, Opened, Opening, SealedItem, Unreadable
+from streams.care_view import CareReader, CustomerCare
 from streams.customer_view import CustomerView
 from streams.plain import event_json, record_json, utc
 from streams.reading import PAGE_ROWS_MAX, CustomerReader, active_version
@@ -66,12 +67,16 @@ class ShownHandle(NamedTuple):
 
 
 class ShownCustomer(NamedTuple):
-    """A customer's view with its handles opened and the newest events; `next_cursor` leads to those before."""
+    """A customer's view with its handles opened and the newest events; `next_cursor` leads to those before.
+
+    `care` are the clocks and alerts; None where there never were any.
+    """
 
     view: CustomerView
     handles: list[ShownHandle]
     newest: list[ShownEvent]
     next_cursor: str | None
+    care: CustomerCare | None = None
 
     def json(self) -> dict[str, Any]:
         """Return the public JSON form."""
@@ -88,6 +93,7 @@ class ShownCustomer(NamedTuple):
             "open_conversations": record_json(view.open_conversations)["conversations"],
             "last_contacts": record_json(view.last_contacts)["contacts"],
             "preferences": record_json(view.preferences),
+            "care": None if self.care is None else self.care.json(),
             "unreadable_facets": list(view.unreadable),
             "timeline": [event.json() for event in self.newest],
             "next_cursor": self.next_cursor,
@@ -120,13 +126,15 @@ class Opener:
 class Desk:
     """Where the operator reads: the tables, with what is sealed in them opened."""
 
-    def __init__(self, reader: CustomerReader, opener: Opener) -> None:
+    def __init__(self, reader: CustomerReader, opener: Opener, care: CareReader) -> None:
         self._reader = reader
         self._opener = opener
+        self._care = care
 
     async def customer(self, tenant: str, customer_id: str, *, newest: int) -> ShownCustomer:
         """Return a customer with the newest events. Raises `Refused` if there is none of this id."""
         view = await self._known(tenant, customer_id)
+        care = await self._care.customer(tenant, customer_id)
         page = await self._reader.timeline(tenant, customer_id, limit=newest)
         known = view.contact.handles
         opened = await self._opener.open([*(view.sealed_handles.get(one.hash) for one in known), *(row.sealed for row in page.rows)])
@@ -135,7 +143,7 @@ class Desk:
             value = self._opener.value_of(tenant, one.kind, one.hash, opening)
             state = _state(opening) if value or not isinstance(opening, Opened) else "none"
             handles.append(ShownHandle(one.kind, value, state, one.verified, one.first_seen_us))
-        return ShownCustomer(view, handles, list(map(ShownEvent, page.rows, opened[len(known) :])), page.next_cursor)
+        return ShownCustomer(view, handles, list(map(ShownEvent, page.rows, opened[len(known) :])), page.next_cursor, care)
 
     async def timeline(
         self,
@@ -177,7 +185,7 @@ async def desk(settings: Settings) -> AsyncIterator[Desk]:
     store = await CassandraStore.connect(settings)
     try:
         keys = CassandraDataKeys(store.beside(settings.keyring_keyspace, keyring_tables()), lambda: time.time_ns() // 1000)
-        yield Desk(CustomerReader(store, codec, active_version()), Opener(settings, keys, codec))
+        yield Desk(CustomerReader(store, codec, active_version()), Opener(settings, keys, codec), CareReader(store, active_version("care")))
     finally:
         await store.close()
 

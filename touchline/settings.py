@@ -38,10 +38,11 @@ class Settings(BaseSettings):
     partitions: int = Field(12, ge=1, le=1000, description="of interaction.v1; fixed for the topic's life")
 
     tenant: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="where an input names none")
+    operator: str = Field("operator", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="who acts at this machine: an id, never a name")
     default_region: str = Field("DE", pattern=r"^[A-Z]{2}$", description="of phone numbers without a country code")
     key_file: Path = Field(Path(".touchline/keys.json"), description="key-encryption and index keys of local mode; mode 0600")
 
-    groups: str = Field("resolver,view", pattern=r"^[a-z]+(,[a-z]+)*$", description="what a worker runs, comma separated")
+    groups: str = Field("resolver,config,view,care", pattern=r"^[a-z]+(,[a-z]+)*$", description="what a worker runs, comma separated")
     poll_records_max: int = Field(4000, ge=1, le=10_000)
     batches_in_flight_max: int = Field(3, ge=1, le=16)
     cached_subjects_max: int = Field(50_000, ge=100, description="states kept in memory per worker and group")
@@ -49,7 +50,8 @@ class Settings(BaseSettings):
     session_timeout_ms: int = Field(6000, ge=1000, le=300_000, description="after this silence a worker's partitions are given to others")
     stop_budget_s: float = Field(10.0, gt=0, le=300)
     future_max_s: int = Field(300, ge=0, description="events further in the future than this are quarantined")
-    settle_s: int = Field(60, ge=0)
+    settle_s: int = Field(60, ge=0, description="an alarm that is overdue when it is armed waits so long for what comes along")
+    wakes_per_s: int = Field(2000, ge=1, le=100_000, description="customers told of new rules per second, group and worker")
     metrics_port: int | None = Field(None, ge=1, le=65535, description="serve Prometheus metrics here")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 

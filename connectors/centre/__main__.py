@@ -4,6 +4,7 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
+from connectors.centre.delivery import late_lines
 from connectors.centre.generator import events, lines, scaled
 from touchline.errors import Refused
 
@@ -17,6 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
     customers, agents = options.customers or size.customers, options.agents or size.agents
     try:
         day = events(options.seed, options.start, customers, agents, options.tenant, day_s=options.day_s)
+        if options.late:
+            day = late_lines(day)
     except Refused as refused:
         sys.stderr.write(f"{refused}\n")
         return 2
@@ -40,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--customers", type=int, help="instead of --events: how many customers come")
     parser.add_argument("--agents", type=int, help="how many agents work that day; fewer make longer queues")
     parser.add_argument("--day-s", type=int, default=86_400, help="squeeze load and shifts into so many seconds (default 86400)")
+    parser.add_argument("--late", action="store_true", help="in the order in which it is handed over: some comes late, with `appendedat`")
     return parser
 
 

@@ -117,11 +117,11 @@ def _leave(thread: Thread, desk: Desk, queue: str) -> Generator[int | Ticket, No
     return "answered" if reached else "callback"
 
 
-def call_back(thread: Thread, desk: Desk) -> Generator[int | Ticket, None, bool]:
+def call_back(thread: Thread, desk: Desk, rank: int = LATER) -> Generator[int | Ticket, None, bool]:
     """Ring the customer when somebody has time, twice at most. Each attempt is a contact of its own."""
     day = thread.day
     for _ in range(2):
-        ticket = desk.ask(LATER, None)
+        ticket = desk.ask(rank, None)
         yield ticket
         agent = ticket.agent
         if agent is None:

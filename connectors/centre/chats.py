@@ -99,7 +99,7 @@ def web_chat(day: Day, person: Person, thread: Thread) -> Generator[int | Ticket
     for turn in range(1 + int(day.rng.random() * 3)):
         yield day.pause(8, 60)
         thread.hear(book.more if turn == 0 else book.follow_up)
-        yield day.pause(10, 75)
+        yield day.pause(4, 26)
         thread.tell(agent, book.answer[person.topic])
         if day.chance(0.15):
             thread.tell(agent, book.note, "internal")

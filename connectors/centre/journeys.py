@@ -10,6 +10,7 @@ from connectors.centre.chats import bot_session, portal_visit, survey, web_chat
 from connectors.centre.clockwork import Process
 from connectors.centre.counters import community_thread, order, parcel_is_late, store_visit
 from connectors.centre.day import INSIDE, SYSTEM, Day, Thread
+from connectors.centre.desks import NORMAL
 from connectors.centre.letters import mail, message_thread, post
 from connectors.centre.people import Person
 
@@ -53,8 +54,11 @@ def _phone(day: Day, person: Person) -> Process:
     outcome = yield from call(thread)
     if outcome == "voicemail" and day.chance(0.7) and person.phone is not None:
         yield from call_back(thread, day.desk_for("voice", person))
-    elif outcome == "abandoned" and day.chance(0.75):
+    elif outcome == "abandoned" and day.chance(0.6):
         yield from _insist(day, person, thread)
+    elif outcome == "abandoned" and person.phone is not None:
+        yield day.pause(60, 240)  # the list of missed calls
+        yield from call_back(thread, day.desk_for("voice", person), NORMAL)
     elif outcome == "answered":
         yield from survey(thread)
 

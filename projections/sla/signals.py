@@ -23,7 +23,8 @@ class CauseRaised(Signal, frozen=True):
     """Something that people must hear of: a breached clock (`kind` breach), a contact that nobody answered (`unanswered`).
 
     `cause_id` names it for good: conversation, kind, metric or rule, instance; `turn` counts how often its verdict has changed.
-    `at_us` is the due time, `noticed_us` when it was noticed. `silent`: too old for effects (log.md §6), rows only. The ladder's
+    `at_us` is the due time, `noticed_us` when it was noticed. `silent`: too old for effects (log.md §6), rows only. `over`: it is
+    over already when it is noticed, `CauseEnded` follows in the same pass, and no ladder begins. The ladder's
     steps and the hold are those of the policy or rule, its offsets in the time of `calendar`.
     """
 
@@ -42,6 +43,7 @@ class CauseRaised(Signal, frozen=True):
     ladder: tuple[LadderStep, ...] = ()
     acknowledge_hold_s: int | None = None
     silent: bool = False
+    over: bool = False
 
 
 class CauseEnded(Signal, frozen=True):

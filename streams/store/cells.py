@@ -88,6 +88,14 @@ def _blob_map(values: dict[str, bytes]) -> bytes:
     return _counted(parts, len(values))
 
 
+def _count_map(values: dict[str, int]) -> bytes:
+    parts = []
+    for key, value in sorted(values.items()):
+        parts.append(key.encode())
+        parts.append(_BIGINT.pack(value))
+    return _counted(parts, len(values))
+
+
 def _counted(parts: list[bytes], count: int) -> bytes:
     pieces = [_pack_int(count)]
     for part in parts:
@@ -108,6 +116,7 @@ SERIALISERS: dict[str, Serialise] = {
     "frozen<set<text>>": _set,
     "frozen<map<text,text>>": _text_map,
     "frozen<map<text,blob>>": _blob_map,
+    "frozen<map<text,bigint>>": _count_map,
 }
 """By column type. `struct`'s own packers check type and range at C speed; so does `str.encode`."""
 
@@ -116,6 +125,7 @@ _READERS: dict[str, Callable[[Any], CellValue]] = {
     "frozen<set<text>>": frozenset,
     "frozen<map<text,text>>": lambda found: dict(found.items()),
     "frozen<map<text,blob>>": lambda found: dict(found.items()),
+    "frozen<map<text,bigint>>": lambda found: dict(found.items()),
 }
 """What the driver's collections become; every other type is passed as it is."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from streams.store.port import CellValue
 from touchline.errors import Poison
 
-__all__ = ["Row", "blob", "integer", "text", "text_map"]
+__all__ = ["Row", "blob", "count_map", "integer", "text", "text_map"]
 
 Row = Mapping[str, CellValue]
 
@@ -51,6 +51,16 @@ def text_map(row: Row, column: str) -> dict[str, str]:
     if not isinstance(value, dict):
         raise _unexpected(column)
     return {key: item for key, item in value.items() if isinstance(item, str)}
+
+
+def count_map(row: Row, column: str) -> dict[str, int]:
+    """Return a `frozen<map<text,bigint>>` column; an absent one is empty."""
+    value = row[column]
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _unexpected(column)
+    return {key: item for key, item in value.items() if isinstance(item, int)}
 
 
 def _unexpected(column: str) -> Poison:

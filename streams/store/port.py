@@ -12,7 +12,7 @@ from projections.kernel import Subject
 
 __all__ = ["CellValue", "Checkpoint", "GroupVersion", "RowWrite", "StateRow", "Store"]
 
-CellValue = str | int | float | bool | bytes | None | tuple[str, ...] | frozenset[str] | dict[str, str] | dict[str, bytes]
+CellValue = str | int | float | bool | bytes | None | tuple[str, ...] | frozenset[str] | dict[str, str] | dict[str, bytes] | dict[str, int]
 
 
 class GroupVersion(NamedTuple):
@@ -41,13 +41,17 @@ class RowWrite(msgspec.Struct, frozen=True, gc=False):
 
 
 class StateRow(msgspec.Struct, frozen=True, gc=False):
-    """What is stored of a subject in a group: `blobs` by projection, MessagePack; the rest is common to the group."""
+    """What is stored of a subject in a group: `blobs` by projection, MessagePack; the rest is common to the group.
+
+    `timers` are those that are armed, MessagePack too (`streams/armed.py`); empty: none.
+    """
 
     blobs: dict[str, bytes]
     recent_ids: bytes
     applied_partition: int
     applied_offset: int
     appended_us: int
+    timers: bytes = b""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

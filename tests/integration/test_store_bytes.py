@@ -32,6 +32,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "frozen<set<text>>": st.frozensets(TEXT, max_size=4),
     "frozen<map<text,text>>": st.dictionaries(TEXT, TEXT, max_size=4),
     "frozen<map<text,blob>>": st.dictionaries(TEXT, st.binary(max_size=20), max_size=4),
+    "frozen<map<text,bigint>>": st.dictionaries(TEXT, st.integers(-(2**63), 2**63 - 1), max_size=4),
 }
 [THING] = [table for table in TABLES if table.name == "thing"]
 TIMELINE = GROUPS["view"].tables()[0]

@@ -34,7 +34,7 @@ from tests.support.processes import Running, run, until
 from touchline.errors import Retryable
 from touchline.settings import Settings
 
-__all__ = ["VIEW", "Counts", "Installation", "differences", "digest_of", "installed", "sums_up"]
+__all__ = ["VIEW", "Counts", "Installation", "differences", "digest_of", "installed", "scanned", "sums_up"]
 
 T = TypeVar("T")
 Counts = dict[str, Any]

@@ -16,13 +16,15 @@ import msgspec
 import phonenumbers
 import pytest
 
-from connectors.centre import Planting, events, lines, scaled
+from connectors.centre import POLICIES, Planting, delivered, events, lines, scaled
+from connectors.centre.delivery import LATE, delay_s, late_lines
 from connectors.centre.numbers import Numbers, canary, is_reserved
 from connectors.centre.phrases import ENGLISH, TOPICS
 from connectors.centre.phrases_zh import CHINESE
 from connectors.checks import check
 from connectors.contract import Draft
 from connectors.public import PublicReader
+from projections.sla.policy import read_policies
 from schemas.events import EVENT_TYPES
 from schemas.handles import normalise
 from touchline.errors import Refused
@@ -226,3 +228,40 @@ def test_the_command_writes_lines_and_says_how_many() -> None:
     assert done.stderr.decode().startswith(f"{len(written)} events of ")
     shown = subprocess.run([*command[:3], "--help"], capture_output=True, check=True)
     assert b"example: python -m connectors.centre --events 1000 --seed 7 > day.jsonl" in shown.stdout
+
+
+def test_some_events_are_handed_over_late_the_same_ones_each_time_and_none_is_lost() -> None:
+    there = list(delivered(day()))
+    assert there == list(delivered(day()))
+    assert [at for at, _ in there] == sorted(at for at, _ in there)
+    assert {event["id"] for _, event in there} == {event["id"] for event in day()}
+    late = [(event["type"], event["data"]["channel"]) for at, event in there if at > datetime.fromisoformat(event["time"])]
+    assert set(late) == set(LATE)
+    for kind, (share, low_s, high_s) in LATE.items():
+        delays = [delay_s(event) for event in day() if (event["type"], event["data"]["channel"]) == kind]
+        assert 0.3 * share < sum(map(bool, delays)) / len(delays) < 2 * share
+        assert all(low_s <= delay <= high_s for delay in delays if delay)
+
+
+def test_a_late_line_says_when_it_was_handed_over_and_lines_stand_in_that_order() -> None:
+    written = list(late_lines(day()))
+    handed = [event.get("appendedat", event["time"]) for event in written]
+    assert list(map(datetime.fromisoformat, handed)) == sorted(map(datetime.fromisoformat, handed))
+    late = [event for event in written if "appendedat" in event]
+    assert late
+    assert all(event["appendedat"] > event["time"] for event in late)
+    reader = PublicReader(tenant="acme")
+    assert all(isinstance(reader.read(msgspec.json.encode(event), 1), Draft) for event in late)
+
+
+def test_the_centres_rules_are_sound_and_speak_of_its_teams_and_queues() -> None:
+    book = read_policies(POLICIES.read_text(), POLICIES.name, years=range(2026, 2028))
+    assert {calendar.id: calendar.timezone for calendar in book.calendars}["china"] == "Asia/Shanghai"
+    (china,) = (calendar for calendar in book.calendars if calendar.id == "china")
+    assert china.exceptions["2026-02-14"] == china.week[0]
+    targets = {policy.id: policy.targets for policy in book.policies}
+    assert targets["chat"] == {"turn_response": 15, "queue_answer": 90}
+    assert targets["mail"]["first_response"] == 3600
+    said = msgspec.json.encode(day()).decode()
+    for name in [*(queue.id for queue in book.queues), *(team.id for team in book.teams), "service-zh", "chat-zh"]:
+        assert f'"{name}"' in said

@@ -158,7 +158,7 @@ def test_waiting_and_giving_up_come_from_too_few_agents() -> None:
     def figures(agents: int) -> tuple[float, float]:
         queued: dict[str, datetime] = {}
         waits, left = [], 0
-        for event in events(5, START, 1_000, agents, "acme"):
+        for event in events(5, START, 1_300, agents, "acme"):
             at, name = datetime.fromisoformat(event["time"]), event["data"].get("contact_id")
             if event["type"] == "contact.queued":
                 queued[name] = at

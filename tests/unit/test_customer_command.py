@@ -10,9 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 import typer
-from click.testing import Result
 from rich.cells import cell_len
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from connectors.contract import Actor, Draft, RawHandle
 from connectors.sealer import Sealer
@@ -20,6 +19,7 @@ from projections.registry import GROUPS
 from schemas.codec import Codec
 from schemas.handles import handle_hash
 from schemas.sealing import KeyPartition
+from streams.care_view import CareReader
 from streams.plain import instant_us
 from streams.reading import CustomerReader, active_version
 from streams.simulation import Simulation
@@ -50,8 +50,7 @@ class World:
         key_file = KeyFile.load_or_create(settings.key_file)
         self.index_key = key_file.index_key("default")
         self.sealer = Sealer(Keyring(self.keys, key_file.wrapper, self.codec), self.codec, key_file.index_key, "DE")
-        limits = {"future_max_s": 300, "cached_subjects_max": 100}
-        self.simulation = Simulation(GROUPS.values(), self.store, self.codec, tenant="default", **limits)
+        self.simulation = Simulation(GROUPS.values(), self.store, self.codec, tenant="default", future_max_s=300, cached_subjects_max=100)
 
     def happen(self, *drafts: Draft) -> None:
         async def seal() -> None:
@@ -71,8 +70,8 @@ class World:
 
     @asynccontextmanager
     async def desk(self, settings: Settings) -> AsyncIterator[opening.Desk]:
-        reader = CustomerReader(self.store, self.codec, active_version())
-        yield opening.Desk(reader, opening.Opener(settings, self.keys, self.codec))
+        reader, care = CustomerReader(self.store, self.codec, active_version()), CareReader(self.store, active_version("care"))
+        yield opening.Desk(reader, opening.Opener(settings, self.keys, self.codec), care)
 
 
 def draft(number: int, at: str, **fields: Any) -> Draft:
@@ -171,7 +170,7 @@ def test_a_handle_finds_the_customer_however_it_is_written(world: World, run: Ru
 
 def test_the_json_form_is_one_object_with_stable_names(world: World, run: Run) -> None:
     [found] = lines(run("customer", "show", ann(world), "--json"))
-    names = "customer_id tenant canonical_id as_of handles open_conversations last_contacts preferences unreadable_facets timeline next_cursor"
+    names = "customer_id tenant canonical_id as_of handles open_conversations last_contacts preferences care unreadable_facets timeline next_cursor"
     assert list(found) == names.split()
     assert found["as_of"] == {"version": 1, "partition": 0, "offset": 5, "event_time": "2026-01-11T09:01:00Z"}
     phones = sorted((PHONE, OTHER_PHONE), key=lambda value: handle_hash(world.index_key, "phone", value))

@@ -174,7 +174,7 @@ def test_a_version_that_is_not_active_sends_nothing() -> None:
 
 def test_a_state_that_grows_without_limit_parks_its_customer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before a store refuses it and stops everybody."""
-    monkeypatch.setattr("streams.engine.STATE_BYTES_MAX", 2)
+    monkeypatch.setattr("streams.folding.STATE_BYTES_MAX", 2)
     work = fold(engine(), [record(0, 1, "a")])
     assert work.results == {"applied": 0, "repeat": 0, "parked": 1}
     assert work.fan_out[0].columns is not None

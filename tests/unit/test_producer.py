@@ -64,6 +64,26 @@ def test_what_was_not_acknowledged_in_time_is_kept_and_sent_again_by_the_next_dr
     assert away.pending() == 0
 
 
+def test_a_record_for_a_named_partition_is_sent_again_to_that_partition() -> None:
+    away = Producer(NOBODY, delivery_timeout_s=0.3)
+    away.produce("t", b"k", b"v", partition=7)
+    for _ in range(2):
+        with pytest.raises(Retryable, match="1 records were not acknowledged"):
+            asyncio.run(away.drain(5))
+        assert [(record.key, record.partition) for record in away._failed] == [(b"k", 7)]
+    away.discard()
+
+
+def test_a_named_partition_wins_over_the_key_and_one_that_there_is_not_is_refused(mock: Producer) -> None:
+    """The mock cluster's topics have four partitions."""
+    for partition in range(4):
+        mock.produce("t", b"same", b"v", partition=partition)
+    asyncio.run(mock.drain())
+    assert mock.pending() == 0
+    with pytest.raises(Misconfigured, match="topics create"):
+        mock.produce("t", b"same", b"v", partition=99)
+
+
 def test_a_record_for_a_topic_that_is_not_there_names_the_command_that_makes_it() -> None:
     producer = Producer("unused", config={"test.mock.num.brokers": 1, "topic.metadata.propagation.max.ms": 100})
     producer._failed.append(module._Failed("t", b"k", b"v", (), KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)))  # the mock cluster makes every topic

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from projections.customer import Customer
-from projections.kernel import Arm, Disarm, Effect, Moment, Signal, Step, Subject, Timer, Upsert
+from projections.kernel import Arm, Disarm, Effect, Moment, Signal, Step, Subject, Tally, Timer, Upsert
+from projections.rules import Policy, Rulebook
 from projections.testing import SETTLE_US, World, given, make, message_received, message_sent, time_us
 from schemas import events
 from schemas.events import CustomerContact
@@ -59,6 +60,21 @@ class Ear(Bell):
         return Step(state)
 
 
+class Ledger(Bell):
+    """Counts messages by the version of the rules in force, and is told of new ones."""
+
+    name = "ledger"
+
+    def apply(self, state: Count, event: Event, at: Moment) -> Step[Count]:
+        book = at.config.at(at.occurred_at_us)
+        return Step(state, tallies=(Tally("sheet", ("acme", str(book.version)), {"n": 1}),))
+
+    def configure(self, state: Count, at: Moment) -> Step[Count]:
+        newest = at.config.newest
+        state.fired.append(f"{newest.version} at {at.occurred_at_us - time_us('00:00')}")
+        return Step(state, tallies=(Tally("sheet", ("acme", "0"), {"n": -1, "told": 1}),))
+
+
 class Patient(Bell):
     """A bell that is noticed a minute later."""
 
@@ -88,6 +104,50 @@ def test_a_timer_armed_past_its_due_waits_for_the_answer_that_comes_along() -> N
     assert late.world.now_us == time_us("10:00")
     late.when(message_sent(at="09:05")).advance("1h").then(effects=[])
     given(of=[Bell()]).at("10:00").when(message_received(at="09:00")).at(time_us("10:00") + SETTLE_US).then(effects=["bell.rang"])
+
+
+def test_a_rulebook_is_heard_of_at_its_append_time_by_those_who_have_a_state() -> None:
+    """Afterwards it is in force from there on; what is tallied back to zero is gone."""
+    told = given(message_received(at="09:00"), of=[Ledger()]).configure(Rulebook(policies=(Policy(id="p"),)), at="00:00:09")
+    assert fired(told.world) == {"ledger": [f"1 at {9 * 3600 * 1_000_000}"]}, "append time never goes backwards"
+    told.then(tallies={"sheet": {("acme", "0"): {"told": 1}}})
+    told.when(message_received(id="m-2", at="08:59"), message_received(id="m-3", at="09:01"))
+    told.then(tallies={"sheet": {("acme", "0"): {"told": 1, "n": 1}, ("acme", "1"): {"n": 1}}, "other": {}})
+    assert {row["day"]: row["sums"] for row in told.world.rows()["sheet"]} == {"0": {"told": 1, "n": 1}, "1": {"n": 1}}
+    with pytest.raises(AssertionError, match="wanted"):
+        told.then(tallies={"sheet": {}})
+
+
+def test_a_timer_that_expires_before_a_rulebook_does_not_know_it() -> None:
+    """One that expires at its append time or later does."""
+    seen: list[int] = []
+
+    class Rung(Bell):
+        def expire(self, state: Count, timer: Timer, at: Moment) -> Step[Count]:
+            seen.append(at.config.newest.version)
+            return Step(state)
+
+    given(message_received(at="09:00"), of=[Rung()]).configure(Rulebook(), at="09:10:01")
+    given(message_received(at="09:00"), of=[Rung()]).configure(Rulebook(), at="09:10").advance("1s")
+    assert seen == [0, 1]
+
+
+def test_a_timer_that_arms_itself_for_ever_fails() -> None:
+    class Restless(Bell):
+        def expire(self, state: Count, timer: Timer, at: Moment) -> Step[Count]:
+            return Step(state, timers=(Arm("ring", timer.due_at_us + 1),))
+
+    with pytest.raises(AssertionError, match="arms for ever"):
+        given(message_received(at="09:00"), of=[Restless()]).at("10:00")
+
+
+def test_a_row_that_expires_is_gone_after_its_span() -> None:
+    world = World([Customer()])
+    world._write("conversation", ("a", "c", "h"), {"status": "open"}, 60)
+    world.advance_to(59_999_999)
+    assert len(world.rows()["conversation"]) == 1
+    world.advance_to(60_000_000)
+    assert world.rows()["conversation"] == []
 
 
 def test_a_row_that_no_cql_describes_fails() -> None:

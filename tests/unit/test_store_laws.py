@@ -25,6 +25,7 @@ TABLES: list[Table] = [
             tenant text, subject text, day int, at bigint, id text,
             label text, n int, big bigint, share double, open boolean, body blob,
             words frozen<list<text>>, tags frozen<set<text>>, names frozen<map<text, text>>, parts frozen<map<text, blob>>,
+            sums frozen<map<text, bigint>>,
             owner text static, seen bigint static,
             PRIMARY KEY ((tenant, subject), day, at, id)
         ) WITH CLUSTERING ORDER BY (day DESC, at DESC, id ASC);
@@ -103,6 +104,7 @@ FULL: dict[str, CellValue] = {
     "tags": frozenset({"vip", "ä"}),
     "names": {"b": "2", "a": "1"},
     "parts": {"x": b"\x01", "a": b""},
+    "sums": {"w:20": 2**40, "answered": -3},
     "owner": "ann",
     "seen": 0,
 }
@@ -115,7 +117,7 @@ def test_every_type_comes_back_as_it_was_written(bench: Bench) -> None:
 
 
 def test_empty_values_are_values(bench: Bench) -> None:
-    empty: dict[str, CellValue] = {"label": "", "body": b"", "words": (), "tags": frozenset(), "names": {}, "parts": {}}
+    empty: dict[str, CellValue] = {"label": "", "body": b"", "words": (), "tags": frozenset(), "names": {}, "parts": {}, "sums": {}}
     bench.put(bench.set(10, **empty))
     assert bench.cells() == [empty]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from projections.registry import GROUPS
-from projections.tables import Clustering, parse_tables, projection_tables, readers_use, state_table
+from projections.tables import Clustering, parse_tables, projection_tables, readers_use, state_table, timer_tables
 from projections.timeline import Timeline
 from touchline.errors import Misconfigured
 
@@ -78,15 +78,14 @@ def test_what_is_not_allowed_is_refused_with_file_table_and_column(cql: str, sai
 
 
 def test_readers_use_no_states_no_timers_and_nothing_that_expires() -> None:
-    timers = parse_tables("CREATE TABLE timer_vN (a text PRIMARY KEY); CREATE TABLE timer_bucket_vN (a text PRIMARY KEY)", 1)
-    assert not any(map(readers_use, [state_table("view", 1), *timers, parse_tables(CLOCK, 1)[0]]))
+    assert not any(map(readers_use, [state_table("view", 1), *timer_tables("view", 1), parse_tables(CLOCK, 1)[0]]))
     assert readers_use(parse_tables(CLOCK, 1)[1])
 
 
 def test_the_state_table_keeps_what_is_common_to_a_subject_in_static_columns() -> None:
     table = state_table("view", 4)
     assert (table.physical, table.primary_key) == ("view_v4_state", ("tenant", "subject", "projection"))
-    assert table.static == {"recent_ids", "applied_partition", "applied_offset", "appended_us"}
+    assert table.static == {"recent_ids", "applied_partition", "applied_offset", "appended_us", "timers"}
 
 
 def test_the_tables_of_a_projection_lie_beside_it() -> None:

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from schemas.events import CustomerPreferences
+    from streams.care_view import CustomerCare
     from touchline.opening import ShownCustomer, ShownEvent
 
 __all__ = ["register"]
 
 _NEWEST: Final = 10
+_CLOCKS_SHOWN: Final = 20
 _ID_CELLS: Final = 20
 _MARKS: Final = {
     "phone": "☎", "email": "✉", "webchat": "▭", "social": "@", "messaging": "▷",
@@ -54,7 +56,7 @@ def show(
     tenant: Tenant = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show a customer: who it is, what stands open, the latest contacts, the newest of the timeline. Times are UTC.
+    """Show a customer: who it is, what stands open and is due, the latest contacts, the newest of the timeline. Times are UTC.
 
     Texts and handles are opened with this machine's key file; what was erased stays erased.
     """
@@ -184,6 +186,8 @@ def _draw_customer(console: "Console", found: "ShownCustomer") -> None:
             journey(it.channels or (it.channel,)),
         )
     console.print(open_ones if open_ones.row_count else "No conversation stands open.", "", sep="\n")
+    if found.care is not None:
+        _draw_care(console, found.care)
     last = _table("Last contacts", "time (UTC)", "", "channel", "team", "conversation", "what")
     for entry in view.last_contacts.contacts:
         team, conversation = clean(entry.actor_team or ""), _short(entry.conversation_id or "")
@@ -191,6 +195,21 @@ def _draw_customer(console: "Console", found: "ShownCustomer") -> None:
     console.print(last if last.row_count else "No contact yet.", "", sep="\n")
     console.print(_habits(view.preferences), "", sep="\n", markup=False)
     _draw_events(console, found.newest, f"Timeline, the newest {len(found.newest)}")
+
+
+def _draw_care(console: "Console", care: "CustomerCare") -> None:
+    from streams.excerpts import clean
+
+    table = _table("Open clocks", "due (UTC)", "state", "metric", "conversation", "policy")
+    for clock in care.open_clocks[:_CLOCKS_SHOWN]:
+        due = "paused" if clock.due_us is None else _at(clock.due_us)
+        _add(table, due, clock.state, clock.metric, _short(clock.conversation_id), clean(clock.policy))
+    console.print(table if table.row_count else "No clock is open.")
+    counts = {"breached": care.breached, "running": care.running, "paused": care.paused}
+    said = [f"{n:,} {state}" for state, n in counts.items() if n]
+    if care.open_alerts:
+        said.append(f"open alerts: {care.open_alerts:,}, the worst of severity {clean(care.worst_severity or 'unknown')}")
+    console.print("; ".join(said), "", sep="\n", style="red" if care.breached or care.open_alerts else "dim", markup=False)
 
 
 def _draw_events(console: "Console", events: "Sequence[ShownEvent]", title: str) -> None:

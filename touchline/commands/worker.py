@@ -11,7 +11,7 @@ def register(app: typer.Typer) -> None:
 
 
 def worker(
-    group: list[str] = typer.Option([], "--group", "-g", help="What to run: resolver, view. Repeat it for several; default: all."),
+    group: list[str] = typer.Option([], "--group", "-g", help="What to run: resolver, config, view. Repeat it for several; default: all."),
 ) -> None:
     """Run a worker until Ctrl-C: it resolves what the channels said and keeps the projections current.
 

@@ -1,4 +1,4 @@
-"""The simulated centre as an input of the importer: first what has happened already, then each event when its time has come."""
+"""The simulated centre as an input of the importer: first what has happened already, then each event when it is handed over."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from connectors.centre import events, scaled
+from connectors.centre import Scale, delivered, events, scaled
 from connectors.contract import Draft, Rejected
 from connectors.files import Chunk, Input
 from connectors.manifest import CHUNK_RECORDS
@@ -56,7 +56,7 @@ class Seen:
 
 
 class CentreFeed:
-    """Days of 86,400 / `speed` seconds: one and a half in the past at the start, the rest live, until `stop`.
+    """Days of 86,400 / `speed` seconds: one and a half in the past at the start, the rest live, until `stop`. Some events come late.
 
     `chunks()` blocks between chunks: the importer reads it in a thread.
     """
@@ -65,7 +65,7 @@ class CentreFeed:
         self.seen = Seen()
         self.history_done = threading.Event()
         self._seed = seed
-        self._scale = scaled(day_events)
+        self._scale = _staffed(scaled(day_events), speed)
         self._day_s = max(60, round(DAY_S / speed))
         self._tenant = tenant
         self._clock = clock
@@ -96,22 +96,27 @@ class CentreFeed:
 
     def _chunks(self) -> Iterator[Chunk]:
         reader = PublicReader(tenant=self._tenant)
-        waiting = self._events()
-        event = next(waiting)
+        waiting = delivered(self._events())
+        at, event = next(waiting)
         done = 0
         while not self._stopping.is_set():
             slots: list[Draft | Rejected] = []
             now = self._clock()
-            while len(slots) < CHUNK_RECORDS and datetime.fromisoformat(event["time"]) <= now:
+            while len(slots) < CHUNK_RECORDS and at <= now:
                 done += 1
                 slots.append(reader.read(self._encode(event), done))
                 self.seen.note(event, live=self.history_done.is_set())
-                event = next(waiting)
+                at, event = next(waiting)
             if slots:
                 yield Chunk(slots, [None] * len(slots), done)
             if len(slots) < CHUNK_RECORDS:
                 self.history_done.set()
                 time.sleep(POLL_S)
+
+
+def _staffed(size: Scale, speed: float) -> Scale:
+    """Add agents for a day that goes by faster: just as many people come, and each takes as long as ever. Still too few, here and there."""
+    return Scale(size.customers, max(size.agents, min(round(size.agents * speed / 2), size.customers // 8)))
 
 
 def _push(waiting: list[tuple[datetime, int, dict[str, Any], Iterator[dict[str, Any]]]], day: int, events_: Iterator[dict[str, Any]]) -> None:

@@ -1,9 +1,10 @@
-"""The demonstration, step by step: servers, topics, tables, a worker, the centre's events; then what to try next."""
+"""The demonstration, step by step: servers, topics, tables, a worker, rules, the centre's events; then what to try next."""
 
 import asyncio
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
 from rich.console import Console, Group
@@ -12,12 +13,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from connectors.centre import POLICIES
 from deploy.local.stack import Stack
+from projections.registry import GROUPS
 from schemas.topics import CHANNELS, topics
 from streams.kafka import Cluster
 from touchline.commands.stack import start_stack
 from touchline.commands.store import migrate_store
 from touchline.demonstration.feed import SOURCE, CentreFeed, Seen
+from touchline.demonstration.rules import await_told, publish_rules
 from touchline.demonstration.workers import WorkerProcess
 from touchline.errors import TouchlineError
 from touchline.importing import importing
@@ -46,6 +50,7 @@ def demonstrate(*, seed: int, day_events: int, speed: float, for_s: float | None
         _step(console, "touchline topics create", lambda: _create_topics(settings))
         _step(console, "touchline store migrate", lambda: migrate_store(settings))
         _step(console, "touchline worker &", worker.start)
+        _step(console, f"touchline config publish {_here(POLICIES)} --effective-at 1970-01-01", lambda: _rules(settings))
         asyncio.run(_run(console, settings, worker, CentreFeed(seed=seed, day_events=day_events, speed=speed, tenant=settings.tenant), for_s))
     finally:
         console.print("Stopping the worker ...")
@@ -61,6 +66,16 @@ def _step(console: Console, command: str, do: Callable[[], object]) -> None:
     began = time.monotonic()
     do()
     console.print(f"  [green]done[/] in {time.monotonic() - began:.1f} s")
+
+
+def _here(path: Path) -> str:
+    """Return a path as a user in this folder would type it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _rules(settings: Settings) -> None:
+    publish_rules(settings)
+    await_told(settings)
 
 
 def _create_topics(settings: Settings) -> None:
@@ -133,12 +148,13 @@ class _NoLive:
 
 
 def _behind(cluster: Cluster, settings: Settings) -> int | None:
-    """Return how many records the resolver and the view group have still to process; None while the broker does not say."""
+    """Return how many records the resolver and the slowest group have still to process; None while the broker does not say."""
     channels = [settings.topic(f"channel.{channel}") for channel in CHANNELS]
     interaction = settings.topic("interaction")
     try:
         left = sum(cluster.end_offsets(channels).values()) - sum(cluster.committed(f"{settings.topic_prefix}.resolver", channels).values())
-        done = sum(cluster.committed(f"{settings.topic_prefix}.view.v1", [interaction]).values())
+        groups = [f"{settings.topic_prefix}.{group.name}.v{group.version}" for group in GROUPS.values()]
+        done = min(sum(cluster.committed(group, [interaction]).values()) for group in groups)
         return max(0, left) + max(0, sum(cluster.end_offsets([interaction]).values()) - done)
     except TouchlineError:
         return None
@@ -166,6 +182,9 @@ def _suggest(console: Console, seen: Seen) -> None:
     commands = {
         f"customer show --handle account:{account}": "one customer over all channels",
         f"timeline --handle account:{account} --limit 20": "everything that happened, newest first",
+        "alerts --follow": "breaches, missed calls and escalations as they come, within two seconds",
+        "clocks": "what is due next, what is late",
+        "figures": "today's service levels, side by side",
         "status": "servers, how far the views are, what needs you",
         "ingest docs/examples/morning.jsonl": "events of your own",
     }

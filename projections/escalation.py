@@ -1,0 +1,215 @@
+"""Escalation: ladders of people who are told, one after the other, until somebody has answered. Knows alerts; must not know clocks.
+
+A ladder belongs to an alert and runs once. Its steps are offsets after the cause, in the calendar's time. A step whose time has
+passed when the alert is raised is reached at once; one whose time passes while the ladder is held, after that. An alert that is
+told to nobody has no ladder.
+"""
+
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from projections.alert_calendar import calendar_at
+from projections.alert_ids import effect_id
+from projections.alert_signals import AlertAcknowledged, AlertAssigned, AlertClosed, AlertOpened
+from projections.alert_telling import command_row
+from projections.escalation_ladder import NEXT, Ladder, Phase, Rung
+from projections.kernel import Arm, Disarm, Effect, Moment, RowChange, Signal, Step, Subject, Timer, TimerChange, Upsert, Value
+from schemas import events
+from schemas.events import Header
+from schemas.record import Event
+
+__all__ = ["LADDERS_MAX", "OVER_MAX", "Escalation", "EscalationState"]
+
+SOURCE: Final = "/touchline/escalation"
+
+LADDERS_MAX: Final = 128
+"""Ladders of one customer that run; above it the oldest is given up."""
+
+OVER_MAX: Final = 64
+"""Ladders that have ended and whose alerts are still known: those that ended last."""
+
+
+class EscalationState(msgspec.Struct, array_like=True):
+    """The ladders of one customer by alert id: those that run, and the last ones that ended."""
+
+    tenant: str
+    customer_id: str
+    ladders: dict[str, Ladder] = msgspec.field(default_factory=dict)
+    over: list[str] = msgspec.field(default_factory=list)
+
+
+class Escalation:
+    """Folds alerts into ladders. Rare beside other events: nothing here is hot."""
+
+    name: ClassVar[str] = "escalation"
+    version: ClassVar[int] = 1
+    handles: ClassVar[frozenset[type[Event]]] = frozenset({events.EscalationStandDownRequested})
+    depends_on: ClassVar[tuple[str, ...]] = ("alerts",)
+
+    def initial(self, subject: Subject) -> EscalationState:
+        """Return the state of a customer without ladders."""
+        return EscalationState(subject.tenant, subject.id)
+
+    def apply(self, state: EscalationState, event: Event, at: Moment) -> Step[EscalationState]:
+        """Stand a ladder down because a person says so, and write what became of the command."""
+        climb = _Climb(state, at)
+        if isinstance(event, events.EscalationStandDownRequested):
+            ladder = state.ladders.get(event.alert_id)
+            outcome = "done" if ladder is not None else "ended" if event.alert_id in state.over else "no_ladder"
+            if ladder is not None:
+                header = event.header
+                climb.end(ladder, Rung.STOOD_DOWN, why=event.reason, by=header.actor_id, at_us=header.occurred_at_us)
+            climb.rows.append(command_row(event, event.alert_id, state.customer_id, outcome))
+        return climb.step()
+
+    def receive(self, state: EscalationState, signal: Signal, at: Moment) -> Step[EscalationState]:
+        """Begin, hold and end ladders as their alerts do."""
+        climb = _Climb(state, at)
+        if isinstance(signal, AlertOpened):
+            climb.begin(signal)
+        elif isinstance(signal, AlertAcknowledged | AlertAssigned | AlertClosed) and (ladder := state.ladders.get(signal.alert_id)) is not None:
+            if isinstance(signal, AlertAcknowledged):
+                climb.hold(ladder, signal)
+            elif isinstance(signal, AlertAssigned):
+                ladder.team = signal.team
+            else:
+                climb.end(ladder, Rung.ALERT_CLOSED, why=signal.why, by=signal.by, at_us=signal.at_us)
+        return climb.step()
+
+    def expire(self, state: EscalationState, timer: Timer, at: Moment) -> Step[EscalationState]:
+        """Reach the next step, or go on after a hold."""
+        climb = _Climb(state, at)
+        ladder = state.ladders.get(timer.name.removeprefix(_TIMER))
+        if ladder is not None:
+            if ladder.phase == Phase.HELD:
+                ladder.phase = NEXT[Phase.HELD][Rung.HOLD_OVER]
+            climb.on(ladder)
+        return climb.step()
+
+
+class _Climb(msgspec.Struct, gc=False):
+    """Gathers what one signal, command or timer leads to for one customer's ladders."""
+
+    state: EscalationState
+    at: Moment
+    rows: list[RowChange] = msgspec.field(default_factory=list)
+    timers: list[TimerChange] = msgspec.field(default_factory=list)
+    effects: list[Effect] = msgspec.field(default_factory=list)
+
+    def step(self) -> Step[EscalationState]:
+        """Return the step."""
+        return Step(self.state, tuple(self.rows), tuple(self.timers), tuple(self.effects))
+
+    def begin(self, opened: AlertOpened) -> None:
+        """Begin the ladder of an alert, unless it has none, or had one before."""
+        cause, ladders = opened.cause, self.state.ladders
+        if cause.silent or cause.over or not cause.ladder or opened.alert_id in ladders or opened.alert_id in self.state.over:
+            return
+        place = cause.place
+        ladder = Ladder(
+            opened.alert_id,
+            place.conversation_id,
+            place.home_customer_id,
+            place.case_id,
+            place.channel,
+            place.team,
+            f"{cause.kind} {cause.name}",
+            cause.calendar,
+            cause.at_us,
+            [(step.after_s, step.to) for step in cause.ladder],
+        )
+        if len(ladders) >= LADDERS_MAX:
+            given_up = next(iter(ladders))
+            del ladders[given_up]
+            self.timers.append(Disarm(_TIMER + given_up))
+        ladders[ladder.alert_id] = ladder
+        self._row(ladder, 0, at=cause.at_us, noticed_at=cause.noticed_us, reason=ladder.reason, steps=len(ladder.steps), from_team=ladder.team)
+        self.on(ladder)
+
+    def on(self, ladder: Ladder) -> None:
+        """Reach every step whose time has come, and arm the next one.
+
+        A step whose time came during a hold is reached after it, when the calendar is open.
+        """
+        calendar = calendar_at(self.at.config, ladder.calendar, ladder.cause_us)
+        held_until_us = ladder.held_until_us
+        while ladder.next < len(ladder.steps):
+            due_us = calendar.due(ladder.cause_us, ladder.steps[ladder.next][0])
+            if due_us is not None and held_until_us is not None and due_us < held_until_us:
+                due_us = calendar.next_open(held_until_us)
+            if due_us is None:
+                break  # the calendar never opens again
+            if due_us > self.at.appended_at_us:
+                self.timers.append(Arm(_TIMER + ladder.alert_id, due_us))
+                break
+            self._reach(ladder, due_us)
+        self._row(ladder, 0, phase=str(ladder.phase))
+
+    def hold(self, ladder: Ladder, said: AlertAcknowledged) -> None:
+        """Let a ladder wait, because somebody looks after it."""
+        after = NEXT[Phase(ladder.phase)].get(Rung.ACKNOWLEDGED)
+        if after is None:
+            return  # everybody has been told
+        ladder.phase, ladder.held_until_us = after, said.held_until_us
+        self.timers.append(Arm(_TIMER + ladder.alert_id, said.held_until_us))
+        header = self._header(ladder, f"held|{said.at_us}", said.at_us)
+        self._tell(events.EscalationHeld(header=header, alert_id=ladder.alert_id, until_us=said.held_until_us, by=said.by))
+        self._row(ladder, 0, phase=str(ladder.phase), held_until=said.held_until_us)
+
+    def end(self, ladder: Ladder, rung: Rung, *, why: str, by: str | None, at_us: int) -> None:
+        """End a ladder. `moved` is quiet: it runs under another customer."""
+        ladder.phase = NEXT[Phase(ladder.phase)][rung]
+        del self.state.ladders[ladder.alert_id]
+        self.state.over.append(ladder.alert_id)
+        del self.state.over[:-OVER_MAX]
+        self.timers.append(Disarm(_TIMER + ladder.alert_id))
+        if why != _MOVED:
+            header = self._header(ladder, "stood_down", at_us)
+            self._tell(events.EscalationStoodDown(header=header, alert_id=ladder.alert_id, reason=why, by=by))
+            self._row(ladder, 0, phase=str(ladder.phase), ended_at=at_us, ended_by=by, reason=why)
+
+    def _reach(self, ladder: Ladder, at_us: int) -> None:
+        after_s, to = ladder.steps[ladder.next]
+        ladder.next += 1
+        ladder.phase = NEXT[Phase.CLIMBING][Rung.LAST_STEP if ladder.next == len(ladder.steps) else Rung.STEP_DUE]
+        number = ladder.next
+        told: dict[str, Value] = {"told": to, "after_s": after_s, "from_team": ladder.team, "reason": ladder.reason}
+        self._row(ladder, number, at=at_us, noticed_at=self.at.appended_at_us, **told)
+        self._tell(
+            events.EscalationStepReached(
+                header=self._header(ladder, f"step|{number}", at_us),
+                alert_id=ladder.alert_id,
+                step=number,
+                to=to,
+                after_s=after_s,
+                reason=ladder.reason,
+                from_team=ladder.team or None,
+            )
+        )
+
+    def _row(self, ladder: Ladder, number: int, **columns: Value) -> None:
+        key = (self.state.tenant, ladder.conversation_id, ladder.home, ladder.alert_id, number)
+        self.rows.append(Upsert("escalation", key, {"customer_id": self.state.customer_id, **columns}))
+
+    def _tell(self, event: Any) -> None:  # noqa: ANN401 - one of the three events of ladders
+        self.effects.append(Effect(type(event).TYPE, self.state.customer_id, event))
+
+    def _header(self, ladder: Ladder, what: str, at_us: int) -> Header:
+        return Header(
+            id=effect_id("escalation", ladder.alert_id, what),
+            source=SOURCE,
+            tenant=self.state.tenant,
+            channel=ladder.channel,  # type: ignore[arg-type]  # it came out of a header
+            occurred_at_us=at_us,
+            received_at_us=self.at.appended_at_us,
+            customer_id=self.state.customer_id,
+            home_customer_id=ladder.home,
+            conversation_id=ladder.conversation_id,
+            case_id=ladder.case_id,
+            causation_id=ladder.alert_id,
+        )
+
+
+_TIMER: Final = "l:"
+_MOVED: Final = "moved"
