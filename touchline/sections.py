@@ -41,12 +41,13 @@ def lag(settings: Settings) -> Section | None:
     """Show, per consumer group, how many records it has before it; nothing where there are no topics yet."""
     interaction = settings.topic("interaction")
     channels = [settings.topic(f"channel.{channel}") for channel in CHANNELS]
-    groups = {f"{settings.topic_prefix}.resolver": channels}
+    config = settings.topic("config")
+    groups = {f"{settings.topic_prefix}.resolver": channels, f"{settings.topic_prefix}.config": [config]}
     groups |= {f"{settings.topic_prefix}.{group.name}.v{group.version}": [interaction] for group in GROUPS.values()}
 
     def ask() -> dict[str, dict[str, int]]:
         cluster = Cluster(settings.brokers)
-        ends = cluster.end_offsets([*channels, interaction])
+        ends = cluster.end_offsets([*channels, config, interaction])
         found = {}
         for name, topics in groups.items():
             committed = cluster.committed(name, topics) if ends else {}

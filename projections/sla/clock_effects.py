@@ -114,7 +114,8 @@ class Teller:
         if told.verdict == "breached":
             told.turn += 1
             self._retract(clock, "breached")
-        elif told.verdict == "" and told.state >= 0:
+        elif told.verdict != "cancelled" and told.state >= 0:
+            told.turn += 1
             self._say(events.SlaCancelled, clock, self.at.occurred_at_us, told.turn, reason="retracted")
 
     def _moves(self, clock: Clock) -> None:

@@ -118,8 +118,8 @@ def reread(course: Course, outside: Outside, terms: Terms, now_us: int) -> Rerea
         if old is None or msgspec.structs.astuple(old)[:-1] != msgspec.structs.astuple(clock)[:-1]:
             touched.append(clock)
     for clock in before.values():
-        if clock.told.verdict == "breached" or clock.told.turn:
-            course.turns_of[clock.name] = clock.told.turn + 1
+        if clock.told.state >= 0:
+            course.turns_of[clock.name] = clock.told.turn + 2  # one for what is told of its end, one for a new beginning
     return Reread(touched, list(before.values()))
 
 

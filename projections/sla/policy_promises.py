@@ -57,6 +57,7 @@ class Promises:
             on_change=cast(Any, table.one_of("on_change", ("recompute", "carry_seconds")) or defaults.on_change),
             apply_to_open=table.flag("apply_to_open") or False,
             answered_by=cast(Any, table.one_of("answered_by", ("conversation", "case", "any_channel")) or defaults.answered_by),
+            pause_responses=bool(table.texts("pause_states")),
             snooze_pauses=table.flag("snooze_pauses") or False,
             severity=cast(Severity, table.one_of("severity", _SEVERITIES) or defaults.severity),
             acknowledge_hold_s=table.seconds("acknowledge_hold"),

@@ -107,19 +107,30 @@ def test_lag_is_the_end_less_what_was_committed_per_group(monkeypatch: pytest.Mo
     phone, email = Place("touchline.channel.phone.v1", 0), Place("touchline.channel.email.v1", 0)
     log = [Place("touchline.interaction.v1", n) for n in range(3)]
     monkeypatch.setattr(FakeCluster, "ends", {phone: 1000, email: 5, log[0]: 10, log[1]: 20, log[2]: 0})
-    monkeypatch.setattr(FakeCluster, "committed_by", {"touchline.resolver": {phone: 400, email: 5}, "touchline.view.v1": {log[0]: 10, log[1]: 25}})
+    monkeypatch.setattr(
+        FakeCluster,
+        "committed_by",
+        {
+            "touchline.resolver": {phone: 400, email: 5},
+            "touchline.view.v1": {log[0]: 10, log[1]: 25},
+            "touchline.care.v1": {log[0]: 9, log[1]: 20},
+            "touchline.config": {},
+        },
+    )
     section = sections.lag(SETTINGS)
     assert section is not None
-    assert section.rows == (("touchline.resolver", "600", "1 of 2"), ("touchline.view.v1", "0", "0 of 3"))
+    assert section.rows == (("touchline.resolver", "600", "1 of 2"), ("touchline.view.v1", "0", "0 of 3"), ("touchline.care.v1", "1", "1 of 3"))
     assert section.data["touchline.resolver"] == {"records": 600, "partitions": 2, "behind": 1}
 
 
 def test_a_group_that_never_committed_has_everything_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeCluster, "ends", {Place("touchline.interaction.v1", 0): 7})
-    monkeypatch.setattr(FakeCluster, "committed_by", {"touchline.resolver": {}, "touchline.view.v1": {}})
+    monkeypatch.setattr(
+        FakeCluster, "committed_by", {"touchline.resolver": {}, "touchline.view.v1": {}, "touchline.care.v1": {}, "touchline.config": {}}
+    )
     section = sections.lag(SETTINGS)
     assert section is not None
-    assert section.data == {"touchline.view.v1": {"records": 7, "partitions": 1, "behind": 1}}
+    assert section.data == {f"touchline.{group}.v1": {"records": 7, "partitions": 1, "behind": 1} for group in ("view", "care")}
 
 
 def test_parked_customers_are_a_trouble_and_name_no_more_than_ten() -> None:
