@@ -293,4 +293,4 @@ def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int
 
 
 def _unwell(error: KafkaException) -> Retryable:
-    return Retryable(f"the broker did not answer ({error.args[0].name()}).", next_step="see `touchline status`; it is tried again.")
+    return Retryable(f"the broker did not answer ({error.args[0].name()}).", next_step="see `touchline status`; a worker tries again by itself.")

@@ -1,9 +1,10 @@
 """The public JSON form of what readers and `simulate` hand out: stable names, times UTC with `Z`, bytes as hex. Values only.
 
 A field or column that holds epoch microseconds loses the `_us` of its name: `at_us` 1768208400000000 is `at`
-"2026-01-12T09:00:00Z".
+"2026-01-12T09:00:00Z". A span keeps its unit: `consumed_us` 1500000 is `consumed_s` 1.5.
 """
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -22,6 +23,9 @@ __all__ = ["RowForm", "conversation_json", "event_json", "instant_us", "is_time"
 
 Json = Any
 """What `msgspec.json` and `json` write as it is."""
+
+_SPANS: Final = frozenset({"consumed_us"})
+"""Fields that hold microseconds and are no time."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
@@ -127,28 +131,30 @@ def _time(value: CellValue) -> Json:
     return utc(value) if isinstance(value, int) else value
 
 
+def _seconds(span_us: int | None) -> Json:
+    return None if span_us is None else span_us / _SECOND_US
+
+
 def _as_of(cells: dict[str, Any]) -> Json:
     found = AsOf.of(cells)
     return dict(cells) if found is None else _struct(found)
 
 
 @lru_cache(maxsize=1024)
-def _fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, str, bool], ...]:
-    """Return (attribute, name in JSON, whether it is a time) of a class; sealed parts are left out."""
-    found = []
+def _fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, str, Callable[[Any], Json]], ...]:
+    """Return (attribute, name in JSON, what makes JSON of it) of a class; sealed parts are left out."""
+    found: list[tuple[str, str, Callable[[Any], Json]]] = []
     for field in msgspec.structs.fields(kind):
         name = field.encode_name
-        if not name.startswith("sealed"):
-            found.append((field.name, name.removesuffix("_us"), name.endswith("_us")))
+        if name in _SPANS:
+            found.append((field.name, f"{name.removesuffix('_us')}_s", _seconds))
+        elif not name.startswith("sealed"):
+            found.append((field.name, name.removesuffix("_us"), _time if name.endswith("_us") else _plain))
     return tuple(found)
 
 
 def _struct(value: msgspec.Struct) -> dict[str, Json]:
-    answer: dict[str, Json] = {}
-    for attribute, name, is_time in _fields(type(value)):
-        found = getattr(value, attribute)
-        answer[name] = utc(found) if is_time and found is not None else _plain(found)
-    return answer
+    return {name: form(getattr(value, attribute)) for attribute, name, form in _fields(type(value))}
 
 
 def _plain(value: Any) -> Json:  # noqa: ANN401 - whatever a record or a column may hold

@@ -2,41 +2,32 @@
 
 from collections.abc import Sequence
 from datetime import tzinfo
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from streams.alert_view import AlertView, CommandView, StepView
 from streams.excerpts import clean
 from touchline.alert_lines import STYLES, clock
+from touchline.terminal import draw_table, moment
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["draw_alert", "draw_alerts"]
 
-_ID_CELLS: Final = 36
-_CUT_CELLS: Final = 20
 
-
-def draw_alerts(console: "Console", found: Sequence[AlertView], limit: int, zone: tzinfo | None = None) -> None:
-    """Draw alerts as a table; times are local."""
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - heavy, and only for people
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
+def draw_alerts(console: "Console", found: Sequence[AlertView], limit: int, now_us: int, zone: tzinfo | None = None) -> None:
+    """Draw alerts as a table; times are local, without the date where it is today's (`now_us`)."""
     if not found:
         console.print("No alert.")
         return
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in ("due", "severity", "state", "team", "what", "n", "conversation", "customer"):
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
-    table.add_column("alert", no_wrap=True, min_width=_ID_CELLS)
-    for alert in found[:limit]:
+    shown, rows, styles = found[:limit], [], []
+    for alert in shown:
         owner = f"{alert.team or '-'}{f' / {alert.assignee}' if alert.assignee else ''}"
-        cells = (clock(alert.raised_us, zone), alert.severity, alert.state, owner, f"{alert.kind} {alert.name}", str(alert.attempts))
-        whose = (clean(alert.conversation_id, _CUT_CELLS), clean(alert.customer_id, _CUT_CELLS), alert.alert_id)
-        colour = "dim" if alert.state in {"resolved", "moved"} else STYLES.get(alert.severity, "default")
-        table.add_row(*(Text(clean(cell), style=colour) for cell in (*cells, *whose)))
-    console.print(table)
+        due = moment(alert.raised_us, now_us, zone)
+        what = (due, alert.severity, alert.state, f"{alert.kind} {alert.name}", str(alert.attempts), owner)
+        rows.append((*what, alert.conversation_id, alert.customer_id, alert.alert_id))
+        styles.append("dim" if alert.state in {"resolved", "moved"} else STYLES.get(alert.severity, "default"))
+    draw_table(console, ("due", "severity", "state", "what", ">n", "team", "conversation", "customer", "alert"), rows, styles=styles)
     if len(found) > limit:
         console.print(f"There are {len(found):,}; these are the first {limit:,}: --limit shows more.", style="dim")
 

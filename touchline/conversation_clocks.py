@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.table import Table
 
 from projections.registry import GROUPS
 from projections.sla.conditions import Context
@@ -15,6 +14,7 @@ from streams.store.port import Store
 from streams.timeline_row import ConversationRow
 from touchline.settings import Settings
 from touchline.tables import connected
+from touchline.terminal import draw_table
 
 __all__ = ["ClockRow", "draw_clocks", "look_up"]
 
@@ -66,7 +66,6 @@ def _clock(row: Row) -> ClockRow:
 
 def draw_clocks(console: Console, clocks: list[ClockRow]) -> None:
     """Draw the clocks as they stand."""
-    table = Table("metric", "", "state", "policy", "calendar", "due", title="As they stand", title_justify="left", title_style="bold", box=None)
-    for it in clocks:
-        table.add_row(it.metric, str(it.instance), it.state, it.policy, it.calendar, "" if it.due_us is None else utc(it.due_us))
-    console.print("", table, sep="\n")
+    console.print()
+    rows = [(it.metric, str(it.instance), it.state, "" if it.due_us is None else utc(it.due_us), it.calendar, it.policy) for it in clocks]
+    draw_table(console, ("metric", ">", "state", "due", "calendar", "policy"), rows, title="As they stand")

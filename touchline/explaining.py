@@ -2,17 +2,19 @@
 
 import shlex
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
 from projections.rules import Metric, Policy, Rulebook
 from projections.sla.calendar import calendar_of
 from projections.sla.conditions import Condition, Context, variables_of
 from projections.sla.matching import Placed, matcher_of
+from schemas.events import Channel, Direction
 from streams.plain import utc
 
 __all__ = ["Clock", "Explained", "context_of", "explain"]
 
 _TEXTS: Final = ("type", "stage", "channel", "queue", "team", "priority", "language", "direction")
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {"channel": get_args(Channel), "direction": get_args(Direction)}
 _SETS: Final = {"tags": "tags", "tag": "tags", "segments": "segments", "segment": "segments"}
 _ATTRIBUTES: Final = ("conversation.attributes.", "attributes.")
 
@@ -125,6 +127,8 @@ def context_of(given: str, known: Context | None = None) -> Context:
 def _with(context: Context, key: str, value: str) -> Context:
     changes: Mapping[str, Any]
     prefix = next((prefix for prefix in _ATTRIBUTES if key.startswith(prefix)), None)
+    if value not in _CHOICES.get(key, (value,)):
+        raise ValueError(f"there is no {key} {value!r}: choose from {', '.join(_CHOICES[key])}")
     if key in _TEXTS:
         changes = {key: value}
     elif key in _SETS:

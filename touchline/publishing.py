@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 from connectors.producer import Producer
@@ -16,7 +17,10 @@ from streams.published import KEY, Published, publication, published
 from touchline.errors import Misconfigured, Retryable
 from touchline.settings import Settings
 
-__all__ = ["clear_attributes", "config_of", "now_us", "publish", "published_rules", "read_file"]
+__all__ = ["await_told", "clear_attributes", "config_of", "now_us", "publish", "published_rules", "read_file"]
+
+
+_POLL_S: Final = 0.2
 
 
 def now_us() -> int:
@@ -32,7 +36,8 @@ def read_file(file: Path, *, effective_at_us: int | None = None) -> Rulebook:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"{file} cannot be read ({type(error).__name__}).", next_step="name a TOML file in UTF-8.") from None
+        why = (error.strerror or type(error).__name__).lower() if isinstance(error, OSError) else "it is no UTF-8"
+        raise Misconfigured(f"{file} cannot be read: {why}.", next_step="name a TOML file in UTF-8.") from None
     effective_year = None if effective_at_us is None else instant(effective_at_us).year
     return read_policies(text, str(file), years=holiday_years(datetime.now(UTC).year, effective_year))
 
@@ -53,6 +58,20 @@ def publish(settings: Settings, tenant: str, book: Rulebook, effective_at_us: in
     if not mine:
         raise Retryable("the rules were acknowledged but cannot be read back.", next_step="look with `touchline config show`.")
     return [one for one in found if one.book.version <= mine[0].book.version]
+
+
+def await_told(settings: Settings, version: int, wait_s: float) -> bool:
+    """Wait until every partition has been told of a version: what is appended before does not know it. False if nobody did so in `wait_s`.
+
+    Raises `Retryable` if no broker answers.
+    """
+    cluster, topic, group = Cluster(settings.brokers), settings.topic("config"), f"{settings.topic_prefix}.config"
+    give_up_s = time.monotonic() + wait_s
+    while sum(cluster.committed(group, [topic]).values()) < version:
+        if time.monotonic() >= give_up_s:
+            return False
+        time.sleep(_POLL_S)
+    return True
 
 
 def published_rules(settings: Settings, tenant: str) -> list[Published]:

@@ -5,19 +5,16 @@ from typing import Any, Final
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
 from projections.rules import Day, LadderStep, Rulebook, WeeklyHours
 from streams.plain import utc
 from streams.published import Published
 from touchline.explaining import Clock, Explained
+from touchline.terminal import draw_table
 
 __all__ = ["book_json", "counts", "draw_book", "draw_explained", "span"]
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_WHOLE: Final = frozenset({"metric", "rule", "target", "within", "due", "published", "in force from"})
-"""Columns that are never broken in two."""
-
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
@@ -53,17 +50,17 @@ def draw_book(console: Console, book: Rulebook, rules: Iterable[Published]) -> N
     console.print(f"Version {book.version}, in force from {utc(book.effective_at_us)}", style="bold", markup=False)
     if book.clear_attributes:
         console.print(f"Attributes that stay clear: {', '.join(book.clear_attributes)}", markup=False)
-    _print(console, "Calendars", ("id", "zone", "week", "exceptions", "tzdata"), [_calendar(hours) for hours in book.calendars])
+    _print(console, "Calendars", ("id", "zone", ">exceptions", "tzdata", "week"), [_calendar(hours) for hours in book.calendars])
     _print(
         console,
         "Policies, the first match applies",
-        ("id", "when", "calendar", "targets", "ladder"),
+        ("id", "calendar", "targets", "when", "ladder"),
         [
             (
                 policy.id,
-                policy.when,
                 policy.calendar or "by precedence",
                 ", ".join(f"{metric} {span(target_s)}" for metric, target_s in policy.targets.items()),
+                _when(policy.when),
                 _ladder(policy.escalation),
             )
             for policy in book.policies
@@ -72,13 +69,13 @@ def draw_book(console: Console, book: Rulebook, rules: Iterable[Published]) -> N
     _print(
         console,
         "Contacts nobody answered",
-        ("id", "when", "calendar", "within", "recovered by", "ladder"),
+        ("id", "calendar", "within", "recovered by", "when", "ladder"),
         [
-            (rule.id, rule.when, rule.calendar or "by precedence", span(rule.answer_within_s), rule.recovered_by, _ladder(rule.escalation))
+            (rule.id, rule.calendar or "by precedence", span(rule.answer_within_s), rule.recovered_by, rule.when, _ladder(rule.escalation))
             for rule in book.unanswered
         ],
     )
-    _print(console, "Where no policy names a calendar", ("what", "calendar", "other"), _places(book))
+    _print(console, "Where no policy names a calendar", ("what", "calendar", ""), _places(book))
     versions = [(str(one.book.version), utc(one.published_us), utc(one.book.effective_at_us)) for one in rules]
     _print(console, "Published (UTC)", ("version", "published", "in force from"), versions)
 
@@ -90,22 +87,22 @@ def draw_explained(console: Console, found: Explained) -> None:
     if found.policy is None:
         console.print("No policy applies: no clock starts.", style="yellow")
     else:
-        console.print(f"Policy {found.policy.id}: {found.policy.when}", style="bold", markup=False)
+        console.print(f"Policy {found.policy.id}: {_when(found.policy.when)}", style="bold", markup=False)
     start = f"started at {utc(found.start_us)}"
-    _print(console, f"Clocks, {start}", ("metric", "target", "calendar", "because", "due"), [_clock(clock) for clock in found.clocks])
+    _print(console, f"Clocks, {start}", ("metric", "target", "due", "calendar", "because"), [_clock(clock) for clock in found.clocks])
     warned = [f"{clock.name} at {utc(clock.warn_us)}" for clock in found.clocks if clock.warn_us is not None]
     if warned:
         console.print(f"Warned before: {', '.join(warned)}", markup=False)
-    _print(console, f"Unanswered, {start}", ("rule", "within", "calendar", "because", "due"), [_clock(rule) for rule in found.unanswered])
+    _print(console, f"Unanswered, {start}", ("rule", "within", "due", "calendar", "because"), [_clock(rule) for rule in found.unanswered])
 
 
 def _clock(clock: Clock) -> tuple[str, ...]:
     due = "never opens" if clock.due_us is None else utc(clock.due_us)
-    return clock.name, span(clock.target_s), clock.placed.hours.id, clock.why, due
+    return clock.name, span(clock.target_s), due, clock.placed.hours.id, clock.why
 
 
 def _calendar(hours: WeeklyHours) -> tuple[str, ...]:
-    return hours.id, hours.timezone, _week(hours), str(len(hours.exceptions)), hours.tzdata
+    return hours.id, hours.timezone, str(len(hours.exceptions)), hours.tzdata, _week(hours)
 
 
 def _week(hours: WeeklyHours) -> str:
@@ -127,6 +124,10 @@ def _local(second: int) -> str:
     day_s = _UNITS[0][0]
     second = second if second <= day_s else second - day_s
     return f"{second // 3600:02}:{second % 3600 // 60:02}" + (f":{second % 60:02}" if second % 60 else "")
+
+
+def _when(condition: str) -> str:
+    return "whatever comes" if condition == "true" else condition
 
 
 def _ladder(steps: Iterable[LadderStep]) -> str:
@@ -152,16 +153,6 @@ def _places(book: Rulebook) -> list[tuple[str, ...]]:
 
 
 def _print(console: Console, title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    if not rows:
-        return
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
-    for row in rows:
-        table.add_row(*map(_plain, row))
-    console.print("", table, sep="\n")
-
-
-def _plain(text: str) -> str:
-    """Return a text that nothing is read into as markup."""
-    return text.replace("[", r"\[")
+    if rows:
+        console.print()
+        draw_table(console, columns, rows, title=title)

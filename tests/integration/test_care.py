@@ -23,13 +23,14 @@ from schemas.codec import Codec
 from schemas.events import AlertRaised, SlaBreached
 from schemas.record import Event
 from streams.engine import Engine
+from streams.plain import instant_us
 from streams.records import Batch, RawRecord
 from streams.service_level import ServiceLevel, Targets, counts_of
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
 from streams.tallies import Tallies
-from tests.integration.test_real_clocks import BANK, CALLS
+from tests.integration.test_real_clocks import BANK, CALLS, simulated
 from tests.support import by_hand
 from tests.support.harness import Installation, installed, scanned
 from tests.support.processes import Running, run, until
@@ -55,7 +56,7 @@ recipients = ["team:mail"]
 def publish(here: Installation, policies: str, *options: str) -> None:
     file = here.folder / "policies.toml"
     file.write_text(policies)
-    done = run(["touchline", "config", "publish", str(file), *options], here.environment(), here.folder)
+    done = run(["touchline", "config", "publish", str(file), "--wait", "0", *options], here.environment(), here.folder)
     assert done.returncode == 0, done.stderr
 
 
@@ -75,6 +76,12 @@ def clocks(rows: dict[str, list[dict[str, Any]]]) -> Counter[str]:
     return Counter(str(sorted(row.items(), key=lambda cell: cell[0])) for row in rows["clock"])
 
 
+def verdict(clock: dict[str, Any]) -> tuple[object, ...]:
+    """Return what a clock says, from a row (epoch µs) or from a line of `simulate` (RFC 3339)."""
+    times = (instant_us(at) if isinstance(at := clock[name], str) else at for name in ("started_at", "due_at", "stopped_at"))
+    return (clock["state"], clock["target_s"], clock["policy"], clock["calendar"], *times)
+
+
 @pytest.mark.skipif(not CALLS.exists(), reason="../shared/data with the real calls is not here")
 def test_real_calls_come_to_the_clocks_that_are_counted_by_hand(stack: LiveStack, tmp_path: Path) -> None:
     """Old data: rows as ever, and nothing is said of them. `figures` shows the service levels of a day."""
@@ -89,6 +96,10 @@ def test_real_calls_come_to_the_clocks_that_are_counted_by_hand(stack: LiveStack
         here.wait_until_caught_up(worker, group=CARE)
         rows = here.rows(CARE)
         assert Counter(row["state"] for row in rows["clock"] if not row["end_to_end"]) == by_hand.waits(found, 20, 90)
+        told = simulated(tmp_path, CALLS, BANK, "--emit", "clocks", "--until", "1999-04-01T00:00:00Z")
+        assert {(row["conversation_id"], row["metric"], row["instance"]): verdict(row) for row in rows["clock"]} == {
+            (line["conversation_id"], line["metric"], line["instance"]): verdict(line) for line in told
+        }
         sums: dict[str, list[dict[str, int]]] = {}
         for row in rows["figure"]:
             sums.setdefault(row["day"], []).append(row["sums"])
@@ -180,7 +191,7 @@ def fed_while_it_dies(here: Installation, worker: Running, lines: list[dict[str,
             sent = upto
             if kills < KILLS and share >= kills / KILLS:
                 worker.kill()
-                worker = here.worker(name=f"life{kills}", poll_records_max=200)
+                worker = here.worker(name=f"life{kills}", poll_records_max=200, instance_id="due")  # as a supervisor restarts it
                 kills += 1
                 time.sleep(random.random() * 3)
             time.sleep(0.05)
@@ -205,7 +216,7 @@ def test_due_alerts_come_once_and_never_early_whatever_is_killed(stack: LiveStac
     random = Random(23)  # noqa: S311 - it must be repeatable
     span_s, target_s = (240.0 if FULL else 40.0), 20
     with installed(stack, tmp_path, "due") as here:
-        first = here.worker(name="first")
+        first = here.worker(name="first", instance_id="due")
         publish(here, MINUTES.format(target=f"{target_s}s"), "--effective-at", "1970-01-01T00:00:00Z")
         first.wait_for("config_broadcast", version=1)
         lines, due = mails(random, time.time() + target_s, span_s, target_s)

@@ -59,8 +59,9 @@ def is_broadcast(here: Installation) -> bool:
 
 
 def test_what_is_published_is_told_to_every_partition_and_shown(here: Installation) -> None:
-    first = config(here, "publish", str(EXAMPLE), "--effective-at", "1970-01-01T00:00:00Z")
+    first = config(here, "publish", str(EXAMPLE), "--effective-at", "1970-01-01T00:00:00Z", "--wait", "0")
     assert (first["version"], first["effective_at"], first["in_force"], first["policies"]) == (1, "1970-01-01T00:00:00Z", 1, 5)
+    assert not first["told"], "no worker runs"
     with here.worker("config") as worker:
         worker.wait_for("config_broadcast", version=1)
         second = config(here, "publish", str(EXAMPLE))
@@ -68,6 +69,7 @@ def test_what_is_published_is_told_to_every_partition_and_shown(here: Installati
         until(lambda: is_broadcast(here), 30, "the offsets are committed")
         assert worker.stop() == 0
     assert second["effective_at"] == second["published_at"]
+    assert second["told"], "publishing waits until the log knows"
     assert {partition: [version(one) for one in found] for partition, found in told(here).items()} == {partition: [1, 2] for partition in range(4)}
     rules = published_rules(here.settings, here.settings.tenant)
     assert [one.book.version for one in rules] == [1, 2]
@@ -79,7 +81,7 @@ def test_what_is_published_is_told_to_every_partition_and_shown(here: Installati
 def test_a_broadcaster_that_is_killed_is_completed_by_the_next_one(here: Installation) -> None:
     """Killed at three moments of its work; repeats are the same records, so that the engine knows them."""
     for after_s in KILLED_AFTER_S:
-        published = config(here, "publish", str(EXAMPLE))["version"]
+        published = config(here, "publish", str(EXAMPLE), "--wait", "0")["version"]
         with here.worker("config", name=f"killed-{after_s}") as worker:
             worker.wait_for("consuming")
             if after_s:
@@ -111,7 +113,7 @@ def test_importers_leave_clear_what_the_newest_rules_name(here: Installation) ->
     line = {"specversion": "1.0", "id": "m-1", "source": "/m", "type": "message.received", "time": "2026-01-12T09:00:00Z", "data": data}
     file = here.folder / "one.jsonl"
     file.write_text(json.dumps(line))
-    config(here, "publish", str(EXAMPLE))
+    config(here, "publish", str(EXAMPLE), "--wait", "0")
     assert here.ingest(file, "--no-wait")["accepted"] == 1
     [one] = stored(here.settings.brokers, [here.settings.topic("channel.email")])
     event = CODEC.decode(one.value)

@@ -47,12 +47,14 @@ def test_a_block_of_the_documentation_does_what_it_says(folder: Path, name: str,
 
 
 def test_the_first_steps_show_what_they_promise(folder: Path) -> None:
-    """The same lines again: eleven duplicates, and Ann's morning over four channels."""
+    """The same lines again: eleven duplicates, Ann's morning over four channels, and what is promised, missed and counted of it."""
     done = run(next(block for name, block in blocks() if name == "README.md"), folder)
     assert "received 11 = accepted 0 + duplicate 11 + quarantined 0 + refused 0" in done.stdout
     for channel in ("email", "phone", "webchat", "store"):
         assert channel in done.stdout
     assert "Where is my parcel?" in done.stdout
+    for shown in ("c-wei", "breach queue_answer", "parcels"):
+        assert shown in done.stdout
 
 
 def test_every_link_of_the_documentation_leads_somewhere() -> None:

@@ -57,6 +57,7 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
     monkeypatch.setattr(publishing, "publish", made.publish)
     monkeypatch.setattr(publishing, "published_rules", made.read)
     monkeypatch.setattr(publishing, "now_us", lambda: NOW_US)
+    monkeypatch.setattr(publishing, "await_told", lambda _settings, version, wait_s: version <= wait_s)
     return made
 
 
@@ -117,6 +118,7 @@ def test_publishing_tells_the_version_and_what_is_in_force(run: Run, topic: Topi
         "effective_at": "2026-01-12T08:00:00Z",
         "published_at": "2026-01-12T08:00:00Z",
         "in_force": 1,
+        "told": True,
         "calendars": 0,
         "policies": 1,
         "unanswered": 0,
@@ -128,6 +130,9 @@ def test_publishing_tells_the_version_and_what_is_in_force(run: Run, topic: Topi
         "Until then version 1 is in force.\n"
     )
     assert len(topic.records) == 2
+    alone = run("publish", small, "--wait", "0").stdout
+    assert "The log has not been told yet: a worker does it" in alone
+    assert len(topic.records) == 3, "it is published all the same"
 
 
 def test_a_file_with_a_fault_publishes_nothing(run: Run, topic: Topic, small: Path) -> None:
@@ -231,7 +236,7 @@ def test_without_a_policy_no_clock_starts(run: Run, small: Path) -> None:
     assert printed(run("explain", small, "--with", "channel=phone", "--json"))["clocks"] == []
 
 
-@pytest.mark.parametrize("words", ["channel", "colour=red", "attributes.=x", 'channel="x'])
+@pytest.mark.parametrize("words", ["channel", "channel=emial", "direction=sideways", "colour=red", "attributes.=x", 'channel="x'])
 def test_words_that_say_nothing_are_refused(run: Run, small: Path, words: str) -> None:
     assert run("explain", small, "--with", words).exit_code == 2
 

@@ -187,6 +187,14 @@ def test_a_record_loses_the_unit_of_its_times_and_its_sealed_part() -> None:
     assert record_json(make(events.IdentityUnlinked, from_="a", to="b"))["from"] == "a"
 
 
+def test_a_span_of_an_event_keeps_its_unit_and_a_time_loses_it() -> None:
+    clock = {"metric": "first_response", "instance": 1, "turn": 0, "policy": "mail", "calendar": "office", "rules_version": 1, "target_s": 60}
+    times = {"started_at_us": instant_us("2026-01-12T09:00:00Z"), "due_at_us": None, "consumed_us": 61_500_000}
+    found = record_json(make(events.SlaBreached, **clock, **times, cause="due", detected_late=False))
+    assert (found["started_at"], found["due_at"], found["consumed_s"]) == ("2026-01-12T09:00:00Z", None, 61.5)
+    assert "consumed" not in found
+
+
 def test_a_stored_row_is_plain_json_with_its_record_decoded() -> None:
     store = simulated(*started_in_chat_and_continued_by_mail())
     rows = {row["facet"]: row for row in asyncio.run(store.scan("customer_v1"))}

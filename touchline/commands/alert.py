@@ -62,11 +62,10 @@ def show(alert_id: AlertId, *, tenant: Tenant = None, as_json: AsJson = False) -
         told = {"ladder": [step.json() for step in steps], "commands": [command.json() for command in commands]}
         typer.echo(json.dumps({**alert.json(), **told}, ensure_ascii=False))
         return
-    from rich.console import Console
-
     from touchline.alert_tables import draw_alert
+    from touchline.terminal import console
 
-    draw_alert(Console(highlight=False), alert, steps, commands)
+    draw_alert(console(), alert, steps, commands)
 
 
 def ack(alert_id: AlertId, *, reason: Reason = None, by: By = None, tenant: Tenant = None, wait: Wait = 10.0, as_json: AsJson = False) -> None:
@@ -170,11 +169,10 @@ def act(
     if as_json:
         typer.echo(json.dumps(alert.json(), ensure_ascii=False))
         return
-    from rich.console import Console
-
     from touchline.alert_tables import draw_alert
+    from touchline.terminal import console
 
-    draw_alert(Console(highlight=False), alert)
+    draw_alert(console(), alert)
 
 
 def until_us(span: str | None, until: str | None, now: datetime) -> int:

@@ -40,6 +40,8 @@ def alerts(
     """Show the alerts, the newest first; or follow them as they come. Times are local, days and --json UTC."""
     from streams.alert_reading import OPEN, STATES
 
+    if warnings and not follow:
+        raise typer.BadParameter("it goes with --follow: a warning is no alert, and is kept nowhere.", param_hint="--warnings")
     settings = load_settings()
     whose = tenant or settings.tenant
     if follow:
@@ -64,11 +66,10 @@ def alerts(
         for alert in found[:limit]:
             typer.echo(json.dumps(alert.json(), ensure_ascii=False))
         return
-    from rich.console import Console
-
     from touchline.alert_tables import draw_alerts
+    from touchline.terminal import console
 
-    draw_alerts(Console(highlight=False), found, limit)
+    draw_alerts(console(), found, limit, int(datetime.now(UTC).timestamp()) * 1_000_000)
 
 
 def _days(day: str | None) -> list[str]:
@@ -83,13 +84,13 @@ def _days(day: str | None) -> list[str]:
 
 def _follow(settings: Settings, tenant: str, team: str | None, *, warnings: bool, as_json: bool) -> None:
     """Print a line for each event until Ctrl-C."""
-    from rich.console import Console
     from rich.text import Text
 
     from streams.plain import record_json
     from touchline.alert_lines import line, style
+    from touchline.terminal import console
 
-    console = Console(highlight=False, soft_wrap=True)
+    out = console()
     try:
         for event in _events(settings, warnings=warnings):
             if event.header.tenant != tenant or not _of_team(event, team):
@@ -97,7 +98,7 @@ def _follow(settings: Settings, tenant: str, team: str | None, *, warnings: bool
             if as_json:
                 typer.echo(json.dumps({"kind": "effect", "type": type(event).TYPE, **record_json(event)}, ensure_ascii=False))
             elif (said := line(event)) is not None:
-                console.print(Text(said, style=style(event)))
+                out.print(Text(said, style=style(event)), soft_wrap=True)
     except KeyboardInterrupt:
         return
 

@@ -52,33 +52,27 @@ def clocks(
         for clock in found[:limit]:
             typer.echo(json.dumps(clock.json(), ensure_ascii=False))
         return
-    from rich.console import Console
+    from touchline.terminal import console
 
-    draw(Console(highlight=False), found, limit, now)
+    draw(console(), found, limit, now)
 
 
 def draw(console: "Console", found: "list[OpenClock]", limit: int, now: datetime) -> None:
     """Draw the clocks as a table."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    from streams.excerpts import clean
-    from streams.plain import utc
+    from touchline.terminal import draw_table, moment
 
     if not found:
         console.print("No clock is open.")
         return
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in ("due (UTC)", "left", "state", "metric", "team", "channel", "conversation", "customer", "priority"):
-        table.add_column(column, no_wrap=True, overflow="ellipsis", justify="right" if column == "left" else "left")
     now_us = int(now.timestamp() * 1_000_000)
+    rows = []
     for clock in found[:limit]:
         left = "" if clock.state == "paused" else span((clock.due_us - now_us) // 1_000_000)
-        cells = (utc(clock.due_us)[:19].replace("T", " "), left, clock.state, clock.metric, clock.team, clock.channel)
-        whose = (clock.conversation_id, clock.customer_id, clock.priority or "")
-        table.add_row(*(Text(clean(cell), style=_STYLES.get(clock.state, "")) for cell in (*cells, *whose)))
-    console.print(table)
+        what = (moment(clock.due_us, now_us, UTC), left, clock.state, clock.metric, clock.team, clock.channel)
+        rows.append((*what, clock.priority or "", clock.conversation_id, clock.customer_id))
+    columns = (">due", ">left", "state", "metric", "team", "channel", "priority", "conversation", "customer")
+    title = f"Open clocks at {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    draw_table(console, columns, rows, title=title, styles=[_STYLES.get(clock.state, "") for clock in found[:limit]])
     if len(found) > limit:
         console.print(f"{len(found):,} are open; these are the first {limit:,}: --limit shows more.", style="dim")
 

@@ -11,8 +11,6 @@ from touchline.errors import Refused
 from touchline.settings import load_settings
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from touchline.conversation_clocks import ClockRow
     from touchline.settings import Settings
 
@@ -57,6 +55,7 @@ def publish(
     *,
     effective_at: Annotated[str | None, typer.Option(metavar="TIME", help="From which event time on it holds; default: from now on.")] = None,
     tenant: Tenant = None,
+    wait: Annotated[float, typer.Option("--wait", min=0, max=600, metavar="SECONDS", help="How long to wait until the log has been told.")] = 10.0,
     as_json: AsJson = False,
 ) -> None:
     """Publish a policy file: every partition of the log is told, and from there on new clocks go by it.
@@ -73,13 +72,16 @@ def publish(
     rules = publishing.publish(settings, tenant or settings.tenant, book, effective_us)
     mine = rules[-1]
     in_force = publishing.config_of(rules).at(publishing.now_us()).version
+    told = publishing.await_told(settings, mine.book.version, wait)
     if as_json:
         times = {"effective_at": utc(mine.book.effective_at_us), "published_at": utc(mine.published_us)}
-        typer.echo(json.dumps({"version": mine.book.version, **times, "in_force": in_force, **counts(book)}))
+        typer.echo(json.dumps({"version": mine.book.version, **times, "in_force": in_force, "told": told, **counts(book)}))
         return
     typer.echo(f"Published version {mine.book.version}, in force from {utc(mine.book.effective_at_us)}: {_counted(counts(book))}.")
     if in_force != mine.book.version:
         typer.echo(f"Until then version {in_force} is in force." if in_force else "Until then no rules are in force.")
+    if not told:
+        typer.echo("The log has not been told yet: a worker does it (`touchline worker`), later too. What comes in before does not know these rules.")
 
 
 def show(
@@ -91,6 +93,7 @@ def show(
     """Show the rules in force, and every version that was published. Times are UTC."""
     from touchline import publishing
     from touchline.rules_shown import book_json, draw_book
+    from touchline.terminal import console
 
     settings = load_settings()
     at_us = _time("--as-of", as_of)
@@ -102,7 +105,7 @@ def show(
     elif mine is None:
         typer.echo("No rules are in force then: no clock starts. Publish some: touchline config publish FILE")
     else:
-        draw_book(_console(), book, rules)
+        draw_book(console(), book, rules)
 
 
 def explain(
@@ -124,6 +127,7 @@ def explain(
     from projections.sla.conditions import Context
     from touchline import explaining, publishing
     from touchline.rules_shown import draw_explained
+    from touchline.terminal import console
 
     if file is None and conversation is None and not given:
         raise typer.BadParameter("name a FILE, or --conversation, or what is known with --with.", param_hint="FILE")
@@ -146,12 +150,12 @@ def explain(
     if as_json:
         typer.echo(json.dumps({**found.json(), "running": [row.json() for row in clocks]}, ensure_ascii=False))
         return
-    console = _console()
-    draw_explained(console, found)
+    on = console()
+    draw_explained(on, found)
     if clocks:
         from touchline.conversation_clocks import draw_clocks
 
-        draw_clocks(console, clocks)
+        draw_clocks(on, clocks)
 
 
 def _of_conversation(settings: "Settings", tenant: str, conversation: str) -> "tuple[Any, int, list[ClockRow]]":
@@ -179,9 +183,3 @@ def _time(option: str, text: str | None) -> int | None:
         return None if text is None else instant_us(text)
     except ValueError:
         raise typer.BadParameter("write a time with its offset, such as 2026-01-12T09:00:00Z, or a day.", param_hint=option) from None
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    return Console()

@@ -12,7 +12,6 @@ from touchline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from schemas.events import CustomerPreferences
     from streams.care_view import CustomerCare
@@ -22,7 +21,6 @@ __all__ = ["register"]
 
 _NEWEST: Final = 10
 _CLOCKS_SHOWN: Final = 20
-_ID_CELLS: Final = 20
 _MARKS: Final = {
     "phone": "☎", "email": "✉", "webchat": "▭", "social": "@", "messaging": "▷",
     "store": "⌂", "portal": "▤", "community": "¶", "bot": "◎", "backoffice": "▣",
@@ -61,6 +59,7 @@ def show(
     Texts and handles are opened with this machine's key file; what was erased stays erased.
     """
     from touchline import opening
+    from touchline.terminal import console
 
     settings = load_settings()
     whose = tenant or settings.tenant
@@ -74,7 +73,7 @@ def show(
     if as_json:
         typer.echo(json.dumps(found.json(), ensure_ascii=False))
     else:
-        _draw_customer(_console(), found)
+        _draw_customer(console(), found)
 
 
 def timeline(
@@ -95,6 +94,7 @@ def timeline(
     """Show what happened to a customer over all channels, newest first. Times are UTC."""
     from schemas.events import EVENT_TYPES, Channel
     from touchline import opening
+    from touchline.terminal import console
 
     settings = load_settings()
     whose = tenant or settings.tenant
@@ -117,7 +117,7 @@ def timeline(
             typer.echo(json.dumps(event.json(), ensure_ascii=False))
         typer.echo(json.dumps({"kind": "page", "customer_id": customer_id, "events": len(events), "next_cursor": after}))
         return
-    _draw_events(_console(), events, "Timeline")
+    _draw_events(console(), events, "Timeline")
     if after:
         typer.echo(f"More, with the same filters: --cursor {after}")
 
@@ -156,7 +156,7 @@ def _time(option: str, text: str | None) -> int | None:
 
 
 def _draw_customer(console: "Console", found: "ShownCustomer") -> None:
-    from streams.excerpts import clean, journey
+    from streams.excerpts import journey
 
     view = found.view
     console.print(f"Customer {view.customer_id}, tenant {view.tenant}", style="bold", markup=False)
@@ -168,31 +168,28 @@ def _draw_customer(console: "Console", found: "ShownCustomer") -> None:
     if view.unreadable:
         console.print(f"Cannot be read: {', '.join(view.unreadable)}.", style="red", markup=False)
     console.print()
-    who = _table("Who", "kind", "handle", "verified", "since (UTC)")
-    for one in found.handles:
-        missing = "not kept" if one.state == "none" else one.state
-        _add(who, one.kind, clean(one.value) if one.value else f"({missing})", "yes" if one.verified else "", _at(one.first_seen_us))
-    console.print(who, "", sep="\n")
-    open_ones = _table("Open conversations", "last (UTC)", "", "conversation", "status", "with", "channels")
+    who = [
+        (one.kind, one.value or f"({'not kept' if one.state == 'none' else one.state})", "yes" if one.verified else "", _at(one.first_seen_us))
+        for one in found.handles
+    ]
+    _draw(console, "Who", ("kind", "handle", "verified", "since (UTC)"), who, "No handle is known.")
+    console.print()
+    open_ones = []
     for it in view.open_conversations.conversations:
         status, owner = ", ".join(filter(None, (it.status, it.priority))), ", ".join(filter(None, (it.team, it.assignee)))
-        _add(
-            open_ones,
-            _at(it.last_at_us),
-            _arrow(it.last_direction),
-            _short(it.conversation_id),
-            clean(status),
-            clean(owner),
-            journey(it.channels or (it.channel,)),
-        )
-    console.print(open_ones if open_ones.row_count else "No conversation stands open.", "", sep="\n")
+        way = journey(it.channels or (it.channel,))
+        open_ones.append((_at(it.last_at_us), _arrow(it.last_direction), status, owner, it.conversation_id, way))
+    columns = ("last (UTC)", "", "status", "with", "conversation", "channels")
+    _draw(console, "Open conversations", columns, open_ones, "No conversation stands open.")
+    console.print()
     if found.care is not None:
         _draw_care(console, found.care)
-    last = _table("Last contacts", "time (UTC)", "", "channel", "team", "conversation", "what")
-    for entry in view.last_contacts.contacts:
-        team, conversation = clean(entry.actor_team or ""), _short(entry.conversation_id or "")
-        _add(last, _at(entry.at_us), _arrow(entry.direction), _channel(entry.channel), team, conversation, entry.type)
-    console.print(last if last.row_count else "No contact yet.", "", sep="\n")
+    last = [
+        (_at(entry.at_us), _arrow(entry.direction), _channel(entry.channel), entry.type, entry.actor_team or "", entry.conversation_id or "")
+        for entry in view.last_contacts.contacts
+    ]
+    _draw(console, "Last contacts", ("time (UTC)", "", "channel", "what", "team", "conversation"), last, "No contact yet.")
+    console.print()
     console.print(_habits(view.preferences), "", sep="\n", markup=False)
     _draw_events(console, found.newest, f"Timeline, the newest {len(found.newest)}")
 
@@ -200,11 +197,11 @@ def _draw_customer(console: "Console", found: "ShownCustomer") -> None:
 def _draw_care(console: "Console", care: "CustomerCare") -> None:
     from streams.excerpts import clean
 
-    table = _table("Open clocks", "due (UTC)", "state", "metric", "conversation", "policy")
+    rows = []
     for clock in care.open_clocks[:_CLOCKS_SHOWN]:
         due = "paused" if clock.due_us is None else _at(clock.due_us)
-        _add(table, due, clock.state, clock.metric, _short(clock.conversation_id), clean(clock.policy))
-    console.print(table if table.row_count else "No clock is open.")
+        rows.append((due, clock.state, clock.metric, clock.policy, clock.conversation_id))
+    _draw(console, "Open clocks", ("due (UTC)", "state", "metric", "policy", "conversation"), rows, "No clock is open.")
     counts = {"breached": care.breached, "running": care.running, "paused": care.paused}
     said = [f"{n:,} {state}" for state, n in counts.items() if n]
     if care.open_alerts:
@@ -213,17 +210,34 @@ def _draw_care(console: "Console", care: "CustomerCare") -> None:
 
 
 def _draw_events(console: "Console", events: "Sequence[ShownEvent]", title: str) -> None:
+    """Draw a timeline. In a terminal an event is a line: its text is the one thing that is cut."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
     from rich.text import Text
 
-    from streams.excerpts import excerpt, journey, journeys
+    from streams.excerpts import clean, excerpt, journey, journeys
+    from touchline.terminal import fits
 
-    table = _table(title, "time (UTC)", "", "channel", "what")
+    narrow = fits(console)
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, expand=narrow)
+    for column in ("time (UTC)", "", "channel"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("what", no_wrap=True, overflow="ellipsis", ratio=1 if narrow else None)
     for row, opening, closed in events:
         what = Text.assemble((row.type, "dim" if row.hidden else "cyan"), "  ", excerpt(row, opening, closed=closed))
-        _add(table, _at(row.occurred_at_us), _arrow(row.direction), _channel(row.channel), what)
+        table.add_row(_at(row.occurred_at_us), _arrow(row.direction), _channel(row.channel), what)
     console.print(table if table.row_count else "Nothing in the timeline.")
     for conversation, channels in journeys(event.row for event in events).items():
-        console.print(f"{_short(conversation)}: {journey(channels)}", markup=False, style="dim")
+        console.print(f"{clean(conversation)}: {journey(channels)}", markup=False, style="dim")
+
+
+def _draw(console: "Console", title: str, columns: tuple[str, ...], rows: "Sequence[Sequence[str]]", none: str) -> None:
+    from touchline.terminal import draw_table
+
+    if rows:
+        draw_table(console, columns, rows, title=title)
+    else:
+        console.print(none)
 
 
 def _habits(preferences: "CustomerPreferences") -> str:
@@ -239,30 +253,6 @@ def _habits(preferences: "CustomerPreferences") -> str:
     return f"{said}; language {preferences.language}." if preferences.language else f"{said}."
 
 
-def _console() -> "Console":
-    from rich.console import Console
-
-    return Console(highlight=False)
-
-
-def _table(title: str, *columns: str) -> "Table":
-    """Return a table whose last column takes, and is cut to, what the others leave."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, expand=True)
-    for column in columns[:-1]:
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
-    table.add_column(columns[-1], no_wrap=True, overflow="ellipsis", ratio=1)
-    return table
-
-
-def _add(table: "Table", *cells: object) -> None:
-    from rich.text import Text
-
-    table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
-
-
 def _at(at_us: int) -> str:
     """Return a time for people, to the second."""
     from streams.plain import utc
@@ -276,10 +266,3 @@ def _channel(channel: str) -> str:
 
 def _arrow(direction: str) -> str:
     return _ARROWS.get(direction, "· int")
-
-
-def _short(identifier: str) -> str:
-    """Return an id, cut where it would take the line: --json has it whole."""
-    from streams.excerpts import clean
-
-    return clean(identifier, _ID_CELLS)

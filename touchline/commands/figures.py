@@ -11,7 +11,6 @@ from touchline.settings import load_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from streams.figures_reading import DayFigures
     from streams.service_level import Ratio, ServiceLevel
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _BY: Final = ("day", "quarter")
+_COUNTS: Final = ("offered", "answered", "abandoned", "short", "flow-out", "waiting")
+_WAITS: Final = ("ASA", "median", "p90", "T", "S", "abandon", "no short")
 _TOTAL_FROM: Final = 2
 """Lines from which on a total is worth its line."""
 
@@ -64,9 +65,9 @@ def figures(
     if as_json:
         typer.echo(json.dumps(found.json(), ensure_ascii=False))
     else:
-        from rich.console import Console
+        from touchline.terminal import console
 
-        draw(Console(highlight=False), found)
+        draw(console(), found)
 
 
 def _day(text: str) -> str:
@@ -77,8 +78,9 @@ def _day(text: str) -> str:
 
 
 def draw(console: "Console", found: "DayFigures") -> None:
-    """Draw the figures as two tables: what was counted, and the levels."""
+    """Draw the figures as three tables, each with a line per queue and channel: what was counted, how long it took, and the levels."""
     from streams.service_level import DEFINITION, LEVELS
+    from touchline.terminal import draw_table
 
     console.print(
         f"Service levels of {found.day}, tenant {found.tenant}; definition {DEFINITION}, figures v{found.version}", style="bold", markup=False
@@ -88,47 +90,45 @@ def draw(console: "Console", found: "DayFigures") -> None:
         return
     lines = [(_place(line.slot_us, line.queue, line.channel), line.level) for line in found.lines]
     if len(lines) >= _TOTAL_FROM:
-        lines.append((("", "all", "") if lines[0][0][0] else ("all", ""), found.total))
-    names = ("from (UTC)", "queue", "channel") if len(lines[0][0]) == 3 else ("queue", "channel")  # noqa: PLR2004 - with the quarter hour
-    waits = ("asa s", "median s", "p90 s")
-    counted = _table(*names, *(">" + name for name in ("offered", "answered", "abandoned", "short", "flow-out", "waiting", *waits, "T s", "S s")))
-    levels = _table(*names, ">n", *(f">{name}" for name in LEVELS), ">abandon", ">without short")
-    for place, level in lines:
-        counted.add_row(*place, *_counts(level))
-        shares = [*level.levels.values(), level.abandon_rate, level.abandon_rate_without_short]
-        levels.add_row(*place, f"{level.abandon_rate.n:,}", *map(_share, shares))
-    console.print(counted, "", levels, "", sep="\n")
+        lines.append((("", "all", "") if found.lines[0].slot_us is not None else ("all", ""), found.total))
+    places = ("queue", "channel") if found.lines[0].slot_us is None else ("UTC", "queue", "channel")
+    for title, columns, cells in (
+        ("Contacts", _COUNTS, _counts),
+        ("Waits and targets in seconds, abandon rates in %", _WAITS, _waits),
+        ("Service levels in %, of n = answered + abandoned", ("n", *LEVELS), _levels),
+    ):
+        rows = [(*place, *cells(level)) for place, level in lines]
+        console.print()
+        draw_table(console, (*places, *(f">{name}" for name in columns)), rows, title=title, heads=len(places))
+    console.print()
     for name, what in LEVELS.items():
         console.print(f"{name} {what}", style="dim", markup=False)
-    console.print("n = answered + abandoned; --json has the n of every share.", style="dim")
+    said = "T answered within, S below it an abandon is short; no short: the rate without those. --json has the n of every share."
+    console.print(said, style="dim")
 
 
 def _place(slot_us: int | None, queue: str, channel: str) -> tuple[str, ...]:
-    from streams.excerpts import clean
     from streams.plain import utc
 
-    place = (clean(queue) or "(none)", clean(channel))
+    place = (queue or "(none)", channel)
     return place if slot_us is None else (utc(slot_us)[11:16], *place)
 
 
 def _counts(level: "ServiceLevel") -> list[str]:
     counts = level.counts
-    numbers = (counts.offered, counts.answered, counts.abandoned, level.short_abandons, counts.flow_out, counts.waiting)
-    waits = (level.asa_s, level.wait_s(0.5), level.wait_s(0.9))
-    targets = level.targets
-    told = ("various", "") if len(targets) > 1 else (str(targets[0].answer_within_s), str(targets[0].short_abandon_s))
-    return [*(f"{n:,}" for n in numbers), *("-" if wait is None else f"{wait:,.1f}" for wait in waits), *told]
+    return [f"{n:,}" for n in (counts.offered, counts.answered, counts.abandoned, level.short_abandons, counts.flow_out, counts.waiting)]
+
+
+def _waits(level: "ServiceLevel") -> list[str]:
+    waits = ["-" if wait is None else f"{wait:,.1f}" for wait in (level.asa_s, level.wait_s(0.5), level.wait_s(0.9))]
+    within, short = ({str(target[n]) for target in level.targets} for n in (0, 1))
+    targets = [one.pop() if len(one) == 1 else f"{min(one, key=int)}-{max(one, key=int)}" for one in (within, short)]
+    return [*waits, *targets, _share(level.abandon_rate), _share(level.abandon_rate_without_short)]
+
+
+def _levels(level: "ServiceLevel") -> list[str]:
+    return [f"{level.abandon_rate.n:,}", *map(_share, level.levels.values())]
 
 
 def _share(ratio: "Ratio") -> str:
-    return "-" if ratio.value is None else f"{100 * ratio.value:.2f} %"
-
-
-def _table(*columns: str) -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
-    return table
+    return "-" if ratio.value is None else f"{100 * ratio.value:.1f}"

@@ -55,19 +55,15 @@ def register_outputs(
 
     Example: touchline schemas register --url http://127.0.0.1:8080/apis/ccompat/v7
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from schemas import registry
     from touchline.settings import load_settings
+    from touchline.terminal import console, draw_table
 
     address = url or load_settings().registry_url
     if not address:
         raise Misconfigured("No registry is configured.", next_step="pass --url or set TOUCHLINE_REGISTRY_URL.")
-    table = Table("subject", "id", title="registered")
-    for subject, schema_id in registry.register(address).items():
-        table.add_row(subject, str(schema_id))
-    Console().print(table)
+    registered = [(subject, str(schema_id)) for subject, schema_id in registry.register(address).items()]
+    draw_table(console(), ("subject", ">id"), registered, title="Registered")
 
 
 @_group.command("list")
@@ -81,26 +77,24 @@ def list_all(
     """
     import json
 
-    from rich.console import Console
-    from rich.table import Table
-
     from schemas import events
     from schemas.ids import Ids
+    from touchline.terminal import console, draw_table
 
     types = {cls.FULL_NAME: cls.TYPE for cls in events.EVENT_TYPES.values()}
     common = {"attributes", "sealed", "sealed_key"}
-    rows, table = [], Table("type", "record", "id", "fields")
+    rows, lines = [], []
     for name, entries in sorted(Ids.load().by_name().items()):
         if family is not None and name.split(".")[1].lower() != family:
             continue
         now, kind = entries[-1], types.get(name)
         fields = [field["name"] for field in now.tail["fields"] if not kind or field["name"] not in common]
         rows.append({"type": kind, "record": name, "id": now.id, "ids": [entry.id for entry in entries], "fields": fields})
-        table.add_row(kind or "", name, str(now.id), " ".join(fields))
+        lines.append((kind or "", name, str(now.id), " ".join(fields)))
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
-        Console().print(table)
+        draw_table(console(), ("type", "record", ">id", "fields"), lines)
 
 
 def _show(findings) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - schemas.lint.Finding, imported inside commands only

@@ -15,7 +15,6 @@ from touchline.settings import STACK_FILE, Settings, load_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from deploy.local.downloads import Jar
     from deploy.local.stack import Report
@@ -92,7 +91,7 @@ def start_stack(console: "Console", *, registry: bool = False, bench: bool = Fal
 
         stack = Stack(HOME, registry=registry, mode=Mode.NORMAL if bench else None, say=console.print, fetch=fetch)
         stack.start()
-    console.print(_servers_table(stack.reports()))
+    _draw_servers(console, stack.reports())
     console.print(f"Ready in {time.monotonic() - began:.1f} s. Addresses: {STACK_FILE}. Stop with `touchline down`.")
     for name in sorted(stack.settings):
         if f"TOUCHLINE_{name.upper()}" in os.environ:
@@ -162,41 +161,32 @@ def _sections(settings: Settings) -> tuple[list[Section], list[str]]:
 
 
 def _print(reports: "Sequence[Report]", sections: Sequence[Section], troubles: Sequence[str]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from touchline.terminal import draw_table
 
     console = _console()
     if reports:
-        console.print(_servers_table(reports))
+        _draw_servers(console, reports)
     for section in sections:
-        table = Table(*section.columns, title=section.title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-        for row in section.rows:
-            table.add_row(*row)
-        console.print(table)
+        draw_table(console, section.columns, section.rows, title=section.title)
+        console.print()
     for trouble in troubles:
         console.print(trouble, style="red", soft_wrap=True)
 
 
-def _servers_table(reports: "Sequence[Report]") -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+def _draw_servers(console: "Console", reports: "Sequence[Report]") -> None:
+    from touchline.terminal import draw_table
 
     normal = any(report.life and report.mode == "normal" for report in reports)
-    title = f"Local stack{', JVMs with their normal compilers' if normal else ''}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in ("server", "state", "address", "other ports", "pid", "up", "MB"):
-        table.add_column(column, no_wrap=True)
+    rows = []
     for report in reports:
         client, *others = report.ports.values()
         life = report.life
-        table.add_row(
-            f"{report.title} {report.version}",
-            f"[{'red' if report.trouble else 'green'}]{_state(report)}[/]",
-            f"127.0.0.1:{client}",
-            ", ".join(map(str, others)),
-            *((str(life.pid), _duration(time.time() - life.started_at), str(life.rss_bytes // 2**20)) if life else ("", "", "")),
-        )
-    return table
+        told = (str(life.pid), _duration(time.time() - life.started_at), str(life.rss_bytes // 2**20)) if life else ("", "", "")
+        rows.append((f"{report.title} {report.version}", _state(report), f"127.0.0.1:{client}", ", ".join(map(str, others)), *told))
+    columns = ("server", "state", "address", "other ports", ">pid", ">up", ">MB")
+    styles = ["red" if report.trouble else "" for report in reports]
+    draw_table(console, columns, rows, title=f"Local stack{', JVMs with their normal compilers' if normal else ''}", styles=styles)
+    console.print()
 
 
 def _plain(report: "Report") -> dict[str, Any]:
@@ -243,6 +233,6 @@ def _fetch_with_bar(console: "Console", title: str, jars: "Sequence[Jar]", cache
 
 
 def _console() -> "Console":
-    from rich.console import Console
+    from touchline.terminal import console
 
-    return Console(highlight=False)
+    return console()

@@ -3,8 +3,6 @@
 import json
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from touchline.settings import load_settings
 
@@ -30,13 +28,11 @@ def create(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) ->
     """
     from schemas.topics import topics
     from streams.kafka import Cluster
+    from touchline.terminal import console, draw_table
 
     settings = load_settings()
     outcomes = Cluster(settings.brokers).create_topics(topics(settings.topic_prefix, settings.partitions, settings.replication_factor))
     if as_json:
         typer.echo(json.dumps([outcome._asdict() for outcome in outcomes]))
         return
-    table = Table("topic", "partitions", "outcome")
-    for outcome in outcomes:
-        table.add_row(outcome.topic, str(outcome.partitions), outcome.outcome)
-    Console().print(table)
+    draw_table(console(), ("topic", ">partitions", "outcome"), [(it.topic, str(it.partitions), it.outcome) for it in outcomes])

@@ -7,17 +7,15 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("worker")(worker)
+    app.command("worker", epilog="Example:  touchline worker --group resolver --group view")(worker)
 
 
 def worker(
-    group: list[str] = typer.Option([], "--group", "-g", help="What to run: resolver, config, view. Repeat it for several; default: all."),
+    group: list[str] = typer.Option([], "--group", "-g", help="What to run: resolver, config, view, care; repeatable. Default: all."),
 ) -> None:
     """Run a worker until Ctrl-C: it resolves what the channels said and keeps the projections current.
 
     Start as many as you like on any machine: partitions are shared out among them. A second Ctrl-C leaves at once.
-
-    Example: touchline worker --group resolver --group view
     """
     from streams.assembly import worker_app
     from streams.live import run_worker
