@@ -113,10 +113,11 @@ class Folding:
 
     def _apply(self, fold: Fold, arrived: Arrived) -> None:
         """Run one record through the projections that want it, after what time has brought."""
-        head, entry = arrived.head, fold.entry
+        head, entry, books = arrived.head, fold.entry, fold.books
         if isinstance(head, Undecodable):
             raise Poison(f"undecodable:{head.reason}")
-        if fold.books is not None or entry.timers.next_us < arrived.appended_us or entry.timers.next_us < entry.appended_us:
+        next_us = entry.timers.next_us
+        if next_us < arrived.appended_us or next_us < entry.appended_us or (books is not None and entry.books < len(books.offsets)):
             self._catch_up(fold, arrived)
         elif arrived.appended_us > entry.appended_us:
             entry.appended_us = arrived.appended_us
@@ -126,7 +127,8 @@ class Folding:
         event = self._codec.body(head)
         if isinstance(event, Undecodable):
             raise Poison(f"undecodable:{event.reason}")
-        at = Moment(head.header.occurred_at_us, entry.appended_us, fold.partition, arrived.record.offset, self._config_of(fold))
+        config = self._config if books is None else books.config(entry.books)
+        at = Moment(head.header.occurred_at_us, entry.appended_us, fold.partition, arrived.record.offset, config)
         states, told = entry.states, fold.told
         fold.record_ts_us = arrived.ts_us
         for stop in route:
