@@ -9,10 +9,7 @@ from datetime import time as of_day
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
-
 from benchmarks.figures import Figure, Section
-from benchmarks.show import show
 from projections.rules import WeeklyHours
 from projections.sla.calendar import Calendar, calendar_of
 
@@ -102,7 +99,3 @@ def _year_kb(hours: WeeklyHours) -> float:
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return (after - before) / 1000 * _YEAR_US / (1 << 45)
-
-
-if __name__ == "__main__":
-    show(calendar(), Console())

@@ -31,9 +31,7 @@ class ClocksPlan(msgspec.Struct, frozen=True):
     parts: frozenset[str] = frozenset(NAMES)
 
 
-def measured(
-    stage: Callable[[], AbstractContextManager[Stage]], plan: ClocksPlan, folder: Path, say: Callable[[str], None]
-) -> Iterator[Section]:
+def measured(stage: Callable[[], AbstractContextManager[Stage]], plan: ClocksPlan, folder: Path, say: Callable[[str], None]) -> Iterator[Section]:
     """Measure what the plan asks for, section by section; the stage is set only if a part needs it, `folder` is for files.
 
     `say` is told what is under way.

@@ -110,7 +110,8 @@ def _section(alive: Sequence[float], outages: Sequence[Outage], session_s: float
         figures.append(Figure("owner killed beside another: max of all", "s", (max(late),), at_most=10))
         figures.append(Figure("owner killed beside another: p50 of all", "s", (percentile(late, 50),)))
     rows = tuple(
-        (str(number), f"{one.taken_over_s:.1f}", f"{max(one.late):.2f}", f"{one.above:,}", f"{len(one.late):,}") for number, one in enumerate(outages, 1)
+        (str(number), f"{one.taken_over_s:.1f}", f"{max(one.late):.2f}", f"{one.above:,}", f"{len(one.late):,}")
+        for number, one in enumerate(outages, 1)
     )
     grid = Grid(("kill", "partitions taken over, s", "max lateness, s", "alerts above 1 s", "alerts"), rows)
     note = f"{len(alive):,} mails, due within {SPAN_S:.0f} s; {PARTITIONS} partitions; a dead worker is noticed after {session_s:g} s of silence."
@@ -183,7 +184,9 @@ def _run(stage: Stage, settings: Settings, mails: Sequence[Asked], victim: Runni
     time.sleep(max(0.0, first_s + SPAN_S - time.time()))
     while len(late := lateness(mails, _raised(settings))) < len(mails):
         if time.time() > give_up_s:
-            raise TouchlineError(f"Of {len(mails):,} alerts {len(mails) - len(late):,} have not come within {_GIVE_UP_S:.0f} s after the last due time.")
+            raise TouchlineError(
+                f"Of {len(mails):,} alerts {len(mails) - len(late):,} have not come within {_GIVE_UP_S:.0f} s after the last due time."
+            )
         time.sleep(_POLL_S)
     return late, killed_s
 

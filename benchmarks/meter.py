@@ -1,6 +1,7 @@
 """The clocks of a measured process: its own CPU with all threads, the servers' CPU, wall time; and what goes through a store."""
 
 import os
+import platform
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,12 @@ from projections.kernel import Subject
 from streams.store.cassandra import CassandraStore
 from streams.store.port import CellValue, Checkpoint, GroupVersion, RowWrite, StateRow
 
-__all__ = ["CountedStore", "Meter", "rss_mb"]
+__all__ = ["CountedStore", "Meter", "machine", "rss_mb"]
+
+
+def machine() -> dict[str, object]:
+    """Return what must be known to judge figures. A load above the number of CPUs means that others were at work."""
+    return {"cpus": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "python": platform.python_version()}
 
 
 class Meter:

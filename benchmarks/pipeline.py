@@ -5,8 +5,6 @@ its compilers and is thrown away. Targets are those of docs and engine.md §10.
 """
 
 import asyncio
-import os
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +16,7 @@ from benchmarks.coding import coding
 from benchmarks.figures import Figure, Grid, Section, Usage, comparison, percentile, ratio, shares, sparkline
 from benchmarks.ingest import PARTS, Imported
 from benchmarks.material import again, centre_day, job_log, sealed_log
+from benchmarks.meter import machine
 from benchmarks.reading import Reads
 from benchmarks.stage import Stage
 from benchmarks.worker import GROUPS_MEASURED, JOB, Found
@@ -73,9 +72,8 @@ def measured(stage: Stage, plan: Plan, say: Callable[[str], None]) -> Iterator[S
 
 
 def circumstances(stage: Stage) -> dict[str, object]:
-    """Return what must be known to judge the figures. A load above the number of CPUs means that others were at work."""
-    load = os.getloadavg()[0]
-    return {"cpus": os.cpu_count(), "load": round(load, 1), "python": platform.python_version(), "servers_cpu_known": sorted(stage.pids)}
+    """Return what must be known to judge the figures."""
+    return {**machine(), "servers_cpu_known": sorted(stage.pids)}
 
 
 class _Run:

@@ -1,6 +1,6 @@
 """The wheel with a million open timers: µs to arm and to cancel one, bytes each, what is left behind; and what a timer costs in a fold.
 
-`python -m benchmarks.timers` prints the figures that the docstrings name.
+`touchline bench clocks --only timers` prints the figures that the docstrings name.
 """
 
 import gc
@@ -13,10 +13,7 @@ from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import msgspec
-from rich.console import Console
-
 from benchmarks.figures import Figure, Section
-from benchmarks.show import show
 from projections.kernel import Arm, Disarm, Moment, Step, Subject, Timer, TimerChange
 from projections.registry import Group
 from projections.testing import message_received, message_sent
@@ -153,7 +150,3 @@ def _records(codec: Codec) -> list[RawRecord]:
 def _resident() -> int:
     """Return the resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * getpagesize()
-
-
-if __name__ == "__main__":
-    show(timers(), Console(highlight=False))

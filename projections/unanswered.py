@@ -60,7 +60,7 @@ _SECOND_US: Final = 1_000_000
 
 
 class Unanswered:
-    """Folds one customer's contacts and answers. Hot path: `python -m benchmarks.folding` shows it."""
+    """Folds one customer's contacts and answers. Hot path: `touchline bench clocks --only fold` shows it."""
 
     name: ClassVar[str] = "unanswered"
     version: ClassVar[int] = 1

@@ -76,7 +76,7 @@ def _cleared(event: events.UnansweredCleared, zone: tzinfo | None) -> str:
 
 
 def _acknowledged(event: events.AlertAcknowledged, zone: tzinfo | None) -> str:
-    until = "" if event.until_us is None else f", its ladder is held until {_due(event, event.until_us, zone)}"
+    until = "" if event.until_us is None else f", until {_due(event, event.until_us, zone)}"
     return f"ACKNOWLEDGED · {_by(event)}{until}"
 
 

@@ -47,8 +47,7 @@ def draw_alert(
         f"conversation {alert.conversation_id}, customer {alert.customer_id}",
     ]
     if alert.acknowledged_us:
-        held = f"its ladder is held until {at(alert.held_until_us)}"
-        lines.append(f"acknowledged by {alert.acknowledged_by or '-'} at {at(alert.acknowledged_us)}, {held}")
+        lines.append(f"acknowledged by {alert.acknowledged_by or '-'} at {at(alert.acknowledged_us)}, until {at(alert.held_until_us)}")
     if alert.state == "snoozed":
         lines.append(f"snoozed by {alert.snoozed_by or '-'} until {at(alert.snoozed_until_us)}")
     if alert.resolved_us:

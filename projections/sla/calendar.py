@@ -77,7 +77,7 @@ class _Stretch:
 class Calendar:
     """The opening hours of one calendar in one zone, compiled where they are asked for. Never changed once made.
 
-    Hot path: `due` and `open_us` over a year take about 2 µs each, warm (`python -m benchmarks.calendar`).
+    Hot path: `due` and `open_us` over a year take about 2 µs each, warm (`touchline bench clocks`).
     """
 
     __slots__ = ("_always", "_day", "_last_day", "_stretches", "_week", "_zone", "hours")

@@ -181,7 +181,7 @@ def test_what_was_told_to_nobody_is_listed_only_with_all(world: World, run: Run)
 def test_acknowledging_prints_the_alert_as_everybody_sees_it_and_the_log_says_who_and_why(world: World, run: Run) -> None:
     result = run("alert", "ack", first(run), "--reason", "calling", "--as", "sup-7")
     assert result.exit_code == 0, result.output
-    assert "acknowledged by sup-7 at 2026-01-12 10:40:00, its ladder is held until 2026-01-12 11:10:00" in result.stdout
+    assert "acknowledged by sup-7 at 2026-01-12 10:40:00, until 2026-01-12 11:10:00" in result.stdout
     (event,) = world.appended
     header = event.header
     assert isinstance(event, events.AlertAcknowledgeRequested)

@@ -308,7 +308,7 @@ def test_lines_of_alerts_stay_below_120_characters_and_end_with_the_alerts_id() 
     ]
     assert lines[0] == f"01-12 10:30:04 HIGH · billing · breach first_response in c-4711 · due 4 s ago · {ALERT}"
     assert lines[1] == f"01-12 10:30:04 STEP 2 → role:head_of_service · breach first_response, 30 min on · {ALERT}"
-    assert lines[2] == f"01-12 10:30:04 ACKNOWLEDGED · by sup-7, its ladder is held until 11:00:00 · {ALERT}"
+    assert lines[2] == f"01-12 10:30:04 ACKNOWLEDGED · by sup-7, until 11:00:00 · {ALERT}"
     assert "until 01-13 10:30:00" in lines[3]
     for each in lines:
         assert re.fullmatch(rf"01-12 10:30:04 [A-Z]{{4}}.* · {ALERT}", each)

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from benchmarks.clocks import ClocksPlan
     from benchmarks.pipeline import Plan
 
 __all__ = ["register"]
 
 _EXAMPLE = "Example:  touchline bench pipeline --events 50000 --only job --only codec"
+_CLOCKS_EXAMPLE = "Example:  touchline bench clocks --only fold --only calendar"
 _EVENTS_MIN = 2_000
 _NORMAL = 100_000
+_FOLDED = 50_000
 
 
 def register(app: typer.Typer) -> None:
@@ -20,6 +23,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help=f"Measure the product on this machine; alone it runs every benchmark.\n\n{_EXAMPLE}", invoke_without_command=True)
     group.callback()(every)
     group.command("pipeline", epilog=_EXAMPLE)(pipeline)
+    group.command("clocks", epilog=_CLOCKS_EXAMPLE)(clocks)
     app.add_typer(group, name="bench")
 
 
@@ -27,6 +31,7 @@ def every(context: typer.Context) -> None:
     """Run every benchmark, unless one is named."""
     if context.invoked_subcommand is None:
         pipeline()
+        clocks()
 
 
 def pipeline(
@@ -70,11 +75,67 @@ def pipeline(
         console.print(f"\n{said['cpus']} CPUs shared by clients and servers, load {said['load']} at the end, Python {said['python']}.", style="dim")
 
 
+def clocks(
+    *,
+    events: Annotated[int, typer.Option(min=_EVENTS_MIN, help="Events of each load that is folded.")] = _FOLDED,
+    repeat: Annotated[int, typer.Option(min=1, max=20, help="Folds of which the median counts, and kills of which the worst does.")] = 3,
+    mails: Annotated[int, typer.Option(min=100, max=20_000, help="Mails that come due on the servers, each time.")] = 600,
+    only: Annotated[list[str] | None, typer.Option(help="Only this part; repeat it for several: timers, calendar, fold, alerts.")] = None,
+    here: Annotated[bool, typer.Option("--here", help="Use the servers of the settings instead of a private stack.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Measure the clocks: a million timers, business time, the fold of the care group, and how late alerts are on real servers.
+
+    Only `alerts` needs servers: a private stack in .touchline/bench, as `touchline bench pipeline` has. There a worker is killed by
+    SIGKILL beside another, again and again. About ten minutes by default.
+
+    Example: touchline bench clocks --only fold --only calendar
+    """
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from rich.console import Console
+
+    from benchmarks.clocks import measured
+    from benchmarks.meter import machine
+    from benchmarks.show import WIDTH, show
+    from benchmarks.show import as_json as to_json
+    from benchmarks.stage import staged
+    from touchline.logging import configure_logging
+
+    plan = _clocks_plan(events, repeat, mails, only or [])
+    configure_logging("error")
+    console, progress, found = Console(highlight=False), Console(stderr=True, highlight=False), []
+    console.width = max(console.width, WIDTH)
+    with TemporaryDirectory() as folder, progress.status("Starting") as spinner:
+        for section in measured(lambda: staged(here=here, say=progress.print), plan, Path(folder), spinner.update):
+            found.append(section)
+            if not as_json:
+                show(section, console)
+    said = machine()
+    if as_json:
+        typer.echo(json.dumps(to_json(found, {"events": events, "repeat": repeat, "mails": mails, **said})))
+    else:
+        console.print(f"\n{said['cpus']} CPUs, load {said['load']} at the end, Python {said['python']}.", style="dim")
+
+
+def _clocks_plan(events: int, repeat: int, mails: int, only: list[str]) -> "ClocksPlan":
+    """Return what is to be measured. Raises `typer.BadParameter` for a part that there is not."""
+    from benchmarks.clocks import NAMES, ClocksPlan
+
+    _refuse_unknown(only, NAMES)
+    return ClocksPlan(events=events, repeat=repeat, mails=mails, parts=frozenset(only or NAMES))
+
+
 def _plan(events: int, repeat: int, only: list[str], *, memory: bool, everything: bool) -> "Plan":
     """Return what is to be measured. Raises `typer.BadParameter` for a part that there is not."""
     from benchmarks.pipeline import NAMES, Plan
 
-    if unknown := sorted(set(only) - set(NAMES)):
-        raise typer.BadParameter(f"there is no part {unknown[0]}; choose from {', '.join(NAMES)}.", param_hint="--only")
+    _refuse_unknown(only, NAMES)
     parts = frozenset(NAMES) if everything else frozenset(only) if only else frozenset(NAMES) - {"memory"}
     return Plan(events=events, repeat=repeat, parts=parts | {"memory"} if memory else parts)
+
+
+def _refuse_unknown(only: list[str], names: tuple[str, ...]) -> None:
+    if unknown := sorted(set(only) - set(names)):
+        raise typer.BadParameter(f"there is no part {unknown[0]}; choose from {', '.join(names)}.", param_hint="--only")
