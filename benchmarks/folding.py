@@ -1,4 +1,7 @@
-"""What the view costs per event, without log and store: `python -m benchmarks.folding` prints the figures that the docstrings name."""
+"""Histories of customers by mail and phone, and what the view makes of them per event, without log and store.
+
+`python -m benchmarks.folding` prints the figures that the docstrings of the view's projections name.
+"""
 
 import random
 import time
@@ -26,10 +29,11 @@ def histories(count: int) -> list[list[Event]]:
     rng = random.Random(7)  # noqa: S311 - a benchmark repeats itself
     customers: list[list[Event]] = []
     while sum(map(len, customers)) < count:
-        customer, at_us, history = _id(rng), START_US + rng.randrange(720) * HOUR_US, []
+        customer, at_us = _id(rng), START_US + rng.randrange(720) * HOUR_US
+        history: list[Event] = []
         for _ in range(rng.randint(1, 4)):
-            kinds, kind, conversation = (MAIL, "email", _id(rng)) if rng.getrandbits(1) else (CALL, "phone", _id(rng))
-            common: dict[str, Any] = {"customer": customer, "conversation_id": conversation, "handles": (handle(kind, customer),)}
+            kinds, reached = (MAIL, handle("email", customer)) if rng.getrandbits(1) else (CALL, handle("phone", customer))
+            common: dict[str, Any] = {"customer": customer, "conversation_id": _id(rng), "handles": (reached,)}
             for build in kinds:
                 at_us += rng.randrange(HOUR_US)
                 history.append(build(id=_id(rng), at=at_us, sealed=b"x" * 300, sealed_key="k/1", actor_team="mail", **common))

@@ -57,7 +57,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Outage(msgspec.Struct, frozen=True):
-    """What a kill did: the worst lateness, of how many alerts it was above a second, and when the partitions had a new owner."""
+    """What a kill did: the lateness of every alert of that run, and after how many seconds the dead one's partitions had a new owner."""
 
     late: tuple[float, ...]
     taken_over_s: float
@@ -119,7 +119,7 @@ def _section(alive: Sequence[float], outages: Sequence[Outage], session_s: float
 
 
 def outage(late: Sequence[float], killed_s: float, opened_s: Sequence[float]) -> Outage:
-    """Return what a kill did; the survivor opened the dead one's partitions at the first of `opened_s` after it. Raises `ValueError` if none."""
+    """Return what a kill did; the survivor opened the dead one's partitions at those of `opened_s` that follow. Raises `ValueError` for none."""
     after = [at for at in opened_s if at > killed_s]
     if not after:
         raise ValueError("nobody took the partitions over")

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import msgspec
+
 from benchmarks.figures import Figure, Section
 from projections.kernel import Arm, Disarm, Moment, Step, Subject, Timer, TimerChange
 from projections.registry import Group

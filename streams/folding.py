@@ -116,21 +116,19 @@ class Folding:
         head, entry, books = arrived.head, fold.entry, fold.books
         if isinstance(head, Undecodable):
             raise Poison(f"undecodable:{head.reason}")
-        next_us = entry.timers.next_us
-        if next_us < arrived.appended_us or next_us < entry.appended_us or (books is not None and entry.books < len(books.offsets)):
+        now_us = max(arrived.appended_us, entry.appended_us)
+        if entry.timers.next_us < now_us or (books is not None and entry.books < len(books.offsets)):
             self._catch_up(fold, arrived)
-        elif arrived.appended_us > entry.appended_us:
-            entry.appended_us = arrived.appended_us
+        else:
+            entry.appended_us = now_us
         route = self._routes.get(head.type)
         if route is None:
             return
         event = self._codec.body(head)
         if isinstance(event, Undecodable):
             raise Poison(f"undecodable:{event.reason}")
-        config = self._config if books is None else books.config(entry.books)
-        at = Moment(head.header.occurred_at_us, entry.appended_us, fold.partition, arrived.record.offset, config)
-        states, told = entry.states, fold.told
-        fold.record_ts_us = arrived.ts_us
+        at = Moment(head.header.occurred_at_us, now_us, fold.partition, arrived.record.offset, self._config_of(fold))
+        states, told, fold.record_ts_us = entry.states, fold.told, arrived.ts_us
         for stop in route:
             if stop.called:
                 number, projection = stop.number, stop.projection

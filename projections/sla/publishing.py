@@ -38,6 +38,8 @@ class Publication:
 
     def step(self) -> Step[Dossier]:
         """Return the step, with the customer's summary if it changed."""
+        if not (self.rows or self.timers or self.effects or self.signals):
+            return Step(self.dossier)
         if self.rows and not self.dossier.away:
             summary = summarise(self.dossier.live())
             if self.dossier.summary != summary:

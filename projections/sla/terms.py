@@ -24,7 +24,19 @@ class Terms:
     `anywhere` tells whether any policy takes answers in any channel, `last_effective_us` when the last of the books comes into force.
     """
 
-    __slots__ = ("_books", "_calendars", "_grace", "_lateness", "_matchers", "_placed", "_policies", "anywhere", "config", "last_effective_us")
+    __slots__ = (
+        "_books",
+        "_calendars",
+        "_grace",
+        "_last",
+        "_lateness",
+        "_matchers",
+        "_placed",
+        "_policies",
+        "anywhere",
+        "config",
+        "last_effective_us",
+    )
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -37,6 +49,11 @@ class Terms:
         self._placed: dict[tuple[int | str | None, ...], str] = {}
         self.anywhere = any(policy.answered_by == "any_channel" for policy in self._policies.values())
         self.last_effective_us = max((book.effective_at_us for book in config.read), default=0)
+        self._last = config.at(self.last_effective_us).version
+
+    def version_at(self, event_us: int) -> int:
+        """Return the version of the book in force at an event time. Hot path: mostly the last one."""
+        return self._last if event_us >= self.last_effective_us else self.config.at(event_us).version
 
     def book(self, version: int) -> Rulebook:
         """Return a book by its version; the empty one if it was never read."""
@@ -99,7 +116,7 @@ class Terms:
 
     def lateness_us(self, at_us: int, channel: str) -> int:
         """Return how late an event of a channel may come and still be told of."""
-        key = (self.config.at(at_us).version, channel)
+        key = (self.version_at(at_us), channel)
         found = self._lateness.get(key)
         if found is None:
             found = self._lateness[key] = self.matcher(key[0]).channel(channel).allowed_lateness_s * _SECOND_US
