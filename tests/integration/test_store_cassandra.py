@@ -58,12 +58,13 @@ def test_a_later_migration_adds_a_column_that_can_be_used_at_once(stack: Any, st
     chosen = stack.settings_with(keyspace=KEYSPACE, keyring_keyspace=KEYS)
     for path in MIGRATIONS.glob("*.cql"):
         (tmp_path / path.name).write_text(path.read_text())
-    (tmp_path / "0003_more.cql").write_text(
+    later = f"{len(list(tmp_path.iterdir())) + 1:04}_more"
+    (tmp_path / f"{later}.cql").write_text(
         "ALTER TABLE connector_cursor ADD IF NOT EXISTS note text;\nALTER TABLE keyring.data_key ADD IF NOT EXISTS hint text;"
     )
-    assert migrate(store.driver, chosen, read_migrations(tmp_path), [], {KEYRING: KEYS}).migrations == ["0003_more"]
-    (tmp_path / "0003_more.cql").write_text("ALTER TABLE connector_cursor ADD IF NOT EXISTS other text;")
-    with pytest.raises(Misconfigured, match="0003_more is not what was applied"):
+    assert migrate(store.driver, chosen, read_migrations(tmp_path), [], {KEYRING: KEYS}).migrations == [later]
+    (tmp_path / f"{later}.cql").write_text("ALTER TABLE connector_cursor ADD IF NOT EXISTS other text;")
+    with pytest.raises(Misconfigured, match=f"{later} is not what was applied"):
         migrate(store.driver, chosen, read_migrations(tmp_path), [], {KEYRING: KEYS})
     with pytest.raises(Misconfigured, match="does not know"):
         migrate(store.driver, chosen, read_migrations(MIGRATIONS), [], {KEYRING: KEYS})
