@@ -6,8 +6,7 @@ id and version, which the engine skips.
 """
 
 import asyncio
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -16,11 +15,10 @@ from connectors.producer import Producer
 from projections.rules import rulebook_of
 from projections.sla.matching import Matcher
 from schemas.codec import Codec
-from streams.kafka import PartitionsLost, Place
-from streams.metrics import GroupMetrics
-from streams.patience import Patience
+from streams.kafka import Place
 from streams.published import Unreadable, announced
 from streams.records import Batch, RawRecord
+from streams.relay import Relay
 from touchline.errors import Misconfigured, Poison
 
 __all__ = ["KEY", "BroadcasterRunner"]
@@ -30,67 +28,23 @@ log = structlog.get_logger(__name__)
 KEY: Final = b"config:rules"
 """The key of `config.published` records on interaction.v1: they belong to no customer, and to every partition."""
 
-Commit = Callable[[Mapping[Place, int]], None]
 
-
-class BroadcasterRunner:
+class BroadcasterRunner(Relay):
     """Runs over config.v1. `partitions` asks how many partitions the interaction topic has; it is called in a thread."""
 
     def __init__(self, producer: Producer, codec: Codec, *, topic: str, interaction: str, group_id: str, partitions: Callable[[], int]) -> None:
-        self.name = "config"
-        self.group_id = group_id
-        self.topics: tuple[str, ...] = (topic,)
-        self.metrics = GroupMetrics("config", 1)
-        self.patience = Patience(self.name, self.metrics.retries.inc)
-        self.commit: Commit | None = None
-        self._producer = producer
-        self._codec = codec
-        self._interaction = interaction
+        super().__init__("config", producer, codec, topics=(topic,), interaction=interaction, group_id=group_id)
         self._partitions = partitions
-        self._turn = asyncio.Lock()
 
-    async def assign(self, places: Sequence[Place]) -> dict[Place, int | None]:
-        """Start at the group's committed offset: the broadcaster has no other memory."""
-        return dict.fromkeys(places)
-
-    async def run(self, batches: Sequence[Batch]) -> None:
-        """Tell one poll to every partition, wait until all have acknowledged, then commit.
-
-        If the broker has given the topic away meanwhile, whoever has it now tells it again.
-        """
-        try:
-            async with self._turn:
-                await self._run(batches)
-        except PartitionsLost:
-            log.warning("partitions_lost", part=self.name)
-
-    async def _run(self, batches: Sequence[Batch]) -> None:
+    async def _pass_on(self, batches: Sequence[Batch]) -> None:
+        """Tell one poll to every partition."""
         partitions = await self.patience.run(lambda: asyncio.to_thread(self._count))
         offsets: dict[Place, int] = {}
         for batch in batches:
             for record in batch.records:
                 self._tell(record, partitions)
             offsets[Place(batch.topic, batch.partition)] = batch.records[-1].offset + 1
-        await self.patience.run(self._producer.drain)
-        if self.commit is not None:
-            commit = self.commit
-            await self.patience.run(lambda: asyncio.to_thread(commit, offsets))
-        self.metrics.lag_seconds.set(max(0.0, time.time() - batches[-1].records[-1].appended_us / 1e6))
-
-    async def revoke(self, places: Sequence[Place]) -> None:
-        """Let the poll under way end: its offsets are committed before the topic goes."""
-        del places
-        async with self._turn:
-            pass
-
-    async def drain(self) -> None:
-        """Let the poll under way end."""
-        async with self._turn:
-            pass
-
-    def progress(self) -> dict[Place, int]:
-        """Return nothing: offsets are committed with each poll."""
-        return {}
+        await self._finish(offsets)
 
     def _count(self) -> int:
         partitions = self._partitions()

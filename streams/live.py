@@ -29,10 +29,9 @@ from faust.channels import Channel
 from faust.types import StreamT as Stream
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
-from streams.broadcaster import BroadcasterRunner
 from streams.consumption import Consumption
 from streams.records import Batch
-from streams.resolver import ResolverRunner
+from streams.relay import Relay
 from streams.runner import Runner, Tended
 from touchline.settings import Settings
 
@@ -115,7 +114,7 @@ class _Hosted(mode.Service):
             await asyncio.sleep(0.01)
         loop = asyncio.get_running_loop()
         self._consumption = Consumption(self._runner, self._settings, self._put, loop)
-        if isinstance(self._runner, ResolverRunner | BroadcasterRunner):
+        if isinstance(self._runner, Relay):
             self._runner.commit = self._consumption.commit
         log.info("consuming", part=self._runner.name, topics=len(self._runner.topics))
         try:

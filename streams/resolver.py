@@ -5,10 +5,8 @@ acknowledged, before the next one begins. A resolver that is killed in between a
 engine, which remembers the last 128 ids of each subject, skips them.
 """
 
-import asyncio
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from uuid import NAMESPACE_URL, uuid5
 
 import structlog
@@ -16,10 +14,9 @@ import structlog
 from connectors.producer import Producer
 from schemas.codec import Codec
 from schemas.events import Quarantined
-from streams.kafka import PartitionsLost, Place
-from streams.metrics import GroupMetrics
-from streams.patience import Patience
+from streams.kafka import Place
 from streams.records import Batch, RawRecord
+from streams.relay import Relay
 from streams.resolving import Resolved, Resolver, Unresolvable
 
 __all__ = ["SAME_SUBJECT_MAX", "ResolverRunner"]
@@ -28,76 +25,35 @@ log = structlog.get_logger(__name__)
 
 SAME_SUBJECT_MAX = 64
 
-Commit = Callable[[Mapping[Place, int]], None]
 
-
-class ResolverRunner:
-    """Runs the resolver over the channel topics. `commit` commits offsets and waits; it is called in a thread."""
+class ResolverRunner(Relay):
+    """Runs the resolver over the channel topics."""
 
     def __init__(
         self, resolver: Resolver, producer: Producer, codec: Codec, *, topics: Sequence[str], interaction: str, quarantine: str, group_id: str
     ) -> None:
-        self.name = "resolver"
-        self.group_id = group_id
-        self.topics = tuple(topics)
-        self.metrics = GroupMetrics("resolver", 1)
-        self.patience = Patience(self.name, self.metrics.retries.inc)
-        self.commit: Commit | None = None
+        super().__init__("resolver", producer, codec, topics=topics, interaction=interaction, group_id=group_id)
         self._resolver = resolver
-        self._producer = producer
-        self._codec = codec
-        self._interaction = interaction
         self._quarantine = quarantine
-        self._turn = asyncio.Lock()
 
-    async def assign(self, places: Sequence[Place]) -> dict[Place, int | None]:
-        """Start at the group's committed offsets: the resolver has no other memory."""
-        return dict.fromkeys(places)
-
-    async def run(self, batches: Sequence[Batch]) -> None:
-        """Resolve one poll, in parts that are appended, acknowledged and committed one after the other.
-
-        If the broker has given the partitions away meanwhile, the rest is left to whoever has them now.
-        """
-        try:
-            await self._run(batches)
-        except PartitionsLost:
-            log.warning("partitions_lost", part=self.name)
-
-    async def _run(self, batches: Sequence[Batch]) -> None:
-        async with self._turn:
-            subjects: Counter[str] = Counter()
-            offsets: dict[Place, int] = {}
-            outcome: Counter[str] = Counter()
-            for batch in batches:
-                place = Place(batch.topic, batch.partition)
-                for record in batch.records:
-                    key = self._append(batch, record, outcome)
-                    offsets[place] = record.offset + 1
-                    subjects[key] += 1
-                    if subjects[key] >= SAME_SUBJECT_MAX:
-                        await self._finish(offsets)
-                        subjects.clear()
-                        offsets = {}
-            await self._finish(offsets)
-            for result, n in outcome.items():
-                self.metrics.records(result, n)
-            self.metrics.lag_seconds.set(max(0.0, time.time() - batches[-1].records[-1].appended_us / 1e6))
-
-    async def revoke(self, places: Sequence[Place]) -> None:
-        """Let the poll under way end: its offsets are committed before the partitions go."""
-        del places
-        async with self._turn:
-            pass
-
-    async def drain(self) -> None:
-        """Let the poll under way end."""
-        async with self._turn:
-            pass
-
-    def progress(self) -> dict[Place, int]:
-        """Return nothing: offsets are committed with each batch."""
-        return {}
+    async def _pass_on(self, batches: Sequence[Batch]) -> None:
+        """Resolve one poll, in parts that are appended, acknowledged and committed one after the other."""
+        subjects: Counter[str] = Counter()
+        offsets: dict[Place, int] = {}
+        outcome: Counter[str] = Counter()
+        for batch in batches:
+            place = Place(batch.topic, batch.partition)
+            for record in batch.records:
+                key = self._append(batch, record, outcome)
+                offsets[place] = record.offset + 1
+                subjects[key] += 1
+                if subjects[key] >= SAME_SUBJECT_MAX:
+                    await self._finish(offsets)
+                    subjects.clear()
+                    offsets = {}
+        await self._finish(offsets)
+        for result, n in outcome.items():
+            self.metrics.records(result, n)
 
     def _append(self, batch: Batch, record: RawRecord, outcome: Counter[str]) -> str:
         found = self._resolver.resolve(record.value, record.appended_us)
@@ -126,11 +82,3 @@ class ResolverRunner:
             at_us=record.appended_us,
         )
         self._producer.produce(self._quarantine, source.encode(), self._codec.encode(note))
-
-    async def _finish(self, offsets: Mapping[Place, int]) -> None:
-        if not offsets:
-            return
-        await self.patience.run(self._producer.drain)
-        if self.commit is not None:
-            commit = self.commit
-            await self.patience.run(lambda: asyncio.to_thread(commit, offsets))
