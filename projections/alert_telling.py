@@ -5,8 +5,8 @@ from typing import Any, Final
 import msgspec
 
 from projections.alert_calendar import SEVERITIES
-from projections.alert_ids import effect_id
 from projections.alert_state import Alert, AlertsState, Cell, day_of
+from projections.effect_ids import effect_id
 from projections.kernel import Delete, Effect, Moment, RowChange, Signal, Step, TimerChange, Upsert, Value
 from schemas import events
 from schemas.events import Header

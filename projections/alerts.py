@@ -8,10 +8,10 @@ from typing import ClassVar, Final
 
 from projections.alert_calendar import deliver_at_us
 from projections.alert_commands import COMMANDS, carry_out, end, wake_name
-from projections.alert_ids import effect_id
 from projections.alert_signals import AlertClosed, AlertOpened
 from projections.alert_state import NEXT, Alert, AlertDoing, AlertsState, AlertState
 from projections.alert_telling import Telling, command_row
+from projections.effect_ids import effect_id
 from projections.kernel import Disarm, Moment, Signal, Step, Subject, Timer
 from projections.sla.signals import CauseEnded, CauseRaised
 from schemas import events

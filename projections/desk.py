@@ -8,8 +8,8 @@ for the policy's time of the team's shifts (`conversation.returned_to_queue`). B
 from bisect import insort
 from typing import ClassVar, Final
 
-from projections.alert_ids import effect_id
 from projections.desk_state import HELD_MAX, PRESENCES_MAX, WORKS_MAX, DeskState, Holding, Presence, Work
+from projections.effect_ids import effect_id
 from projections.kernel import Arm, Disarm, Effect, Moment, Step, Subject, Timer, TimerChange
 from projections.order import Order, order_of
 from projections.sla.calendar import Calendar, calendar_of

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from projections.alert_calendar import calendar_at
-from projections.alert_ids import effect_id
 from projections.alert_signals import AlertAcknowledged, AlertAssigned, AlertClosed, AlertOpened
 from projections.alert_telling import command_row
+from projections.effect_ids import effect_id
 from projections.escalation_ladder import NEXT, Ladder, Phase, Rung
 from projections.kernel import Arm, Disarm, Effect, Moment, RowChange, Signal, Step, Subject, Timer, TimerChange, Upsert, Value
 from schemas import events

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from projections.alert_ids import effect_id
+from projections.effect_ids import effect_id
 from projections.kernel import Arm, Config, Delete, Disarm, Effect, Moment, RowChange, Signal, Step, TimerChange, Upsert
 from projections.rules import Rulebook, UnansweredRule
 from projections.sla.matching import matcher_of

@@ -6,8 +6,7 @@ Must not know rows, turns or how a clock came to be as it is.
 
 from typing import Any, Final
 
-from uuid_utils import UUID, uuid5
-
+from projections.effect_ids import effect_id
 from projections.kernel import Effect, Moment, Signal
 from projections.sla.clock import Clock
 from projections.sla.clock_rows import Whose
@@ -17,7 +16,6 @@ from projections.sla.terms import Terms
 from projections.sla.transitions import CANCELLED, METRICS, PAUSED, RUNNING, STOPPED
 from schemas import events
 from schemas.events import Header
-from schemas.handles import NAMESPACE
 from schemas.record import Event
 
 __all__ = ["SOURCE", "Teller", "cause_id"]
@@ -25,7 +23,6 @@ __all__ = ["SOURCE", "Teller", "cause_id"]
 SOURCE: Final = "/touchline/sla"
 """The source of every effect of clocks."""
 
-_NAMESPACE: Final = UUID(bytes=NAMESPACE.bytes)
 _OVER: Final = frozenset({STOPPED, CANCELLED})
 _ENDS: Final = {"resolved": "resolved", "resolved_unanswered": "resolved"}
 _RESOLUTIONS: Final = frozenset({"requester_wait", "agent_work", "resolution_total", "resolution_net"})
@@ -50,7 +47,6 @@ class Teller:
         "effects",
         "home",
         "known_us",
-        "named",
         "quiet",
         "seen",
         "signals",
@@ -68,7 +64,6 @@ class Teller:
         self.terms = terms
         self.at = at
         self.silent = silent or bool(course.copying)
-        self.named = f"sla\0{conversation_id}\0{self.home}\0"
         self.seen = ""
         self.quiet = bool(course.copying)
         self.known_us = 0
@@ -96,7 +91,7 @@ class Teller:
         course = self.course
         previous, course.policy_told = course.policy_told, course.machine.policy
         if not self.silent:
-            header = self._header(f"sla.policy_applied\0policy\00\0{course.policy_moves}", self.at.occurred_at_us, cause)
+            header = self._header(("sla.policy_applied", "policy", "", course.policy_moves), self.at.occurred_at_us, cause)
             said = events.SlaPolicyApplied(header=header, policy=course.machine.policy, previous=previous, rules_version=course.machine.book)
             self.effects.append(Effect(said.TYPE, self.customer_id, said))
         course.policy_moves += 1
@@ -263,7 +258,7 @@ class Teller:
         metric, kind = METRICS[clock.metric], made.TYPE
         payload: Any = made
         said = payload(
-            header=self._header(f"{kind}\0{metric}\0{clock.instance}\0{turn}", occurred_us, None),
+            header=self._header((kind, metric, clock.instance, turn), occurred_us, None),
             metric=metric,
             instance=clock.instance,
             turn=turn,
@@ -279,9 +274,9 @@ class Teller:
         )
         self.effects.append(Effect(kind, self.customer_id, said))
 
-    def _header(self, what: str, occurred_us: int, cause: str | None) -> Header:
+    def _header(self, what: tuple[str | int, ...], occurred_us: int, cause: str | None) -> Header:
         return Header(
-            id=str(uuid5(_NAMESPACE, self.named + what)),
+            id=effect_id("sla", self.conversation_id, self.home, *what),
             source=SOURCE,
             tenant=self.tenant,
             channel=self.course.channel or "other",  # type: ignore[arg-type]  # it is a header's own
