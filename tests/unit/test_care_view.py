@@ -4,16 +4,12 @@ import asyncio
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from rich.console import Console
-from typer.testing import CliRunner, Result
 
 from projections.registry import GROUPS
 from projections.rules import Rulebook, WeeklyHours
@@ -21,10 +17,9 @@ from streams.care_view import CareReader, ClockRow
 from streams.plain import instant_us
 from streams.store.memory import MemoryStore
 from streams.store.port import CellValue, GroupVersion, RowWrite, Store
-from touchline import tables
+from tests.support.commands import Run, runner
 from touchline.commands import clocks, customer
 from touchline.commands.clocks import span
-from touchline.settings import Settings
 
 CARE = GroupVersion("care", 1)
 NOW = datetime(2026, 1, 12, 10, 0, tzinfo=UTC)
@@ -177,27 +172,10 @@ def test_a_clock_row_that_was_never_paused_nor_stopped_has_no_such_times(store: 
 
 # -- the command
 
-Run = Callable[..., Result]
-
 
 @pytest.fixture
 def run(store: MemoryStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    @asynccontextmanager
-    async def connected(_: Settings) -> AsyncIterator[Store]:
-        yield store
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TOUCHLINE_TENANT", "acme")
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(tables, "connected", connected)
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    clocks.register(app)
-
-    def call(*arguments: str) -> Result:
-        return CliRunner().invoke(app, ["clocks", *arguments])
-
-    return call
+    return runner("clocks", clocks.register, store, monkeypatch, tmp_path)
 
 
 def test_the_table_shows_what_is_late_first_and_how_much_time_is_left(run: Run, store: MemoryStore) -> None:

@@ -2,15 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import typer
-from typer.testing import CliRunner, Result
 
 from projections.registry import GROUPS
 from projections.rules import Config, ContactRules, Defaults, QueueRules, Rulebook, WeeklyHours
@@ -21,9 +18,8 @@ from streams.service_level import DEFINITION, Counts, Ratio, ServiceLevel, Targe
 from streams.store.catalogue import control_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import CellValue, GroupVersion, RowWrite, Store
-from touchline import tables
+from tests.support.commands import Run, runner
 from touchline.commands import figures
-from touchline.settings import Settings
 
 CARE = GROUPS["care"]
 DAY = "2026-01-12"
@@ -160,27 +156,10 @@ def test_t_and_s_are_those_of_the_queue_in_the_rules_that_were_in_force(store: M
 
 # -- the command
 
-Run = Callable[..., Result]
-
 
 @pytest.fixture
 def run(store: MemoryStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    @asynccontextmanager
-    async def connected(_: Settings) -> AsyncIterator[Store]:
-        yield store
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TOUCHLINE_TENANT", "acme")
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(tables, "connected", connected)
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    figures.register(app)
-
-    def call(*arguments: str) -> Result:
-        return CliRunner().invoke(app, ["figures", *arguments])
-
-    return call
+    return runner("figures", figures.register, store, monkeypatch, tmp_path)
 
 
 def spec(store: MemoryStore) -> None:
