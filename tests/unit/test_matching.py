@@ -169,6 +169,7 @@ def test_an_answer_from_the_cache_is_the_answer_however_small_the_cache(contexts
 def test_a_book_has_one_matcher_and_only_so_many_are_kept() -> None:
     book = Rulebook(policies=(Policy(id="a"),))
     assert matcher_of(book) is matcher_of(book)
+    assert matcher_of(Rulebook(policies=(Policy(id="a"),))) is matcher_of(book), "each partition reads its own copy of one book"
     for _ in range(matching._BOOKS_MAX + 10):
         assert matcher_of(Rulebook(policies=(Policy(id="b"),))).policy(MAIL) == Policy(id="b")
     assert len(matching._matchers) <= matching._BOOKS_MAX

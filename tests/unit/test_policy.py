@@ -125,6 +125,14 @@ def test_every_key_of_the_file_is_in_the_rulebook() -> None:
     assert (rule.recipients, rule.escalation, rule.calendar) == (("team:recall",), (LadderStep(after_s=3600, to="role:lead"),), None)
 
 
+def test_response_clocks_rest_in_pause_states_that_a_file_names() -> None:
+    lines = '[[policy]]\nid = "p"\ntargets = { first_response = "1h" }\n'
+    named, empty, absent = (read(lines + more).policies[0] for more in ('pause_states = ["pending"]', "pause_states = []", ""))
+    assert (named.pause_responses, named.pause_states) == (True, ("pending",))
+    assert (empty.pause_responses, empty.pause_states) == (False, ())
+    assert (absent.pause_responses, absent.pause_states) == (False, ("pending",))
+
+
 def test_what_a_file_leaves_out_is_the_default() -> None:
     assert read("") == Rulebook()
     assert read('[[policy]]\nid = "rest"\n').policies == (Policy(id="rest"),)

@@ -123,6 +123,15 @@ def test_lag_is_the_end_less_what_was_committed_per_group(monkeypatch: pytest.Mo
     assert section.data["touchline.resolver"] == {"records": 600, "partitions": 2, "behind": 1}
 
 
+def test_rules_that_the_log_has_not_been_told_are_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeCluster, "ends", {Place("touchline.config.v1", 0): 3})
+    told = {"touchline.config": {Place("touchline.config.v1", 0): 1}, "touchline.resolver": {}, "touchline.view.v1": {}, "touchline.care.v1": {}}
+    monkeypatch.setattr(FakeCluster, "committed_by", told)
+    section = sections.lag(SETTINGS)
+    assert section is not None
+    assert section.data == {"touchline.config": {"records": 2, "partitions": 1, "behind": 1}}
+
+
 def test_a_group_that_never_committed_has_everything_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeCluster, "ends", {Place("touchline.interaction.v1", 0): 7})
     monkeypatch.setattr(
