@@ -10,6 +10,7 @@ from streams.records import RawRecord
 from streams.store.memory import MemoryStore
 from streams.store.port import Checkpoint, GroupVersion, RowWrite, StateRow
 from streams.work import RowMerger, Work
+from tests.support.folds import folded
 from tests.support.ledger import CODEC, GROUP, batch, record, store
 from touchline.errors import Misconfigured
 
@@ -25,18 +26,8 @@ def engine(cached: int = 1000) -> Engine:
 
 
 def fold(one: Engine, records: list[RawRecord], into: MemoryStore | None = None) -> Work:
-    """Fold a batch; with a store, load from it and write to it."""
-
-    async def run() -> Work:
-        taken = one.take(batch(records))
-        states = await into.load_states(VERSION, one.missing(taken)) if into else {}
-        work = one.feed(taken, states)
-        if into:
-            await into.write(work.fan_out)
-            await into.write(work.own)
-        return work
-
-    return asyncio.run(run())
+    """Fold some records of partition 0."""
+    return folded(one, batch(records), into)
 
 
 def rows(of: MemoryStore, table: str) -> list[dict[str, object]]:

@@ -18,6 +18,7 @@ from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
 from streams.work import Work
 from tests.support.clockwork import CODEC, GROUP, SECOND, batch, event, record, rules, store, wake
+from tests.support.folds import folded
 
 VERSION = GroupVersion("clockwork", 1)
 MINUTE = rules(60)
@@ -33,18 +34,8 @@ def engine(group: Group = GROUP, span_s: int = 60) -> Engine:
 
 
 def fold(one: Engine, records: list[RawRecord], into: MemoryStore | None = None) -> Work:
-    """Fold a batch; with a store, load from it and write to it."""
-
-    async def run() -> Work:
-        taken = one.take(batch(records))
-        states = await into.load_states(VERSION, one.missing(taken)) if into else {}
-        work = one.feed(taken, states)
-        if into:
-            await into.write(work.fan_out)
-            await into.write(work.own)
-        return work
-
-    return asyncio.run(run())
+    """Fold some records of partition 0."""
+    return folded(one, batch(records), into)
 
 
 def rings(work: Work) -> list[tuple[Any, ...]]:
@@ -294,3 +285,11 @@ def test_a_row_that_is_to_expire_is_written_with_its_span() -> None:
     merger.add(Upsert("t", ("a", "b"), {"n": 2}, 3600), 20)
     (row,), _ = merger.writes("_v1", Subject("x", "y"), frozenset(), CODEC)
     assert (row.columns, row.ttl_s) == ({"n": 2}, 3600)
+
+
+def test_a_state_that_a_batch_changed_there_and_back_is_written() -> None:
+    """A former owner may have written what it was in between, and may do so once more when it comes back to life."""
+    into, one = store(), engine()
+    fold(one, [record(0, event("received", 1, 100, id="r1"), 100), record(1, event("sent", 1, 101, id="s1"), 101)], into)
+    work = fold(one, [record(2, event("received", 1, 103, id="r2"), 103), record(3, event("sent", 1, 104, id="s2"), 104)], into)
+    assert [row.key[2] for row in work.own if row.table == "clockwork_v1_state" and "state" in (row.columns or {})] == ["bell"]

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +23,17 @@ from deploy.local.cassandra import Cassandra
 from deploy.local.downloads import Jar
 from deploy.local.java import Mode
 from deploy.local.kafka import Kafka
-from deploy.local.server import Place
+from deploy.local.server import Place, Server
+from deploy.local.stack import Stack
 from deploy.local.stack_file import Entry, StackFile
 from touchline.commands import stack as commands
 from touchline.errors import Misconfigured, Retryable
 from touchline.settings import Settings
 
 CONTENT = b"the jar"
+_NOBODY = 2**22 + 1
+"""A pid above every system's limit."""
+
 JAR = Jar("kafka", "0" * 64, len(CONTENT), "org.example:thing:1.0:linux")
 
 
@@ -349,6 +354,34 @@ def test_the_command_line_loads_no_heavy_library_before_a_command_needs_it() -> 
     """`touchline --help` must be quick: rich, psutil, jgo and the driver wait."""
     program = "import sys; import touchline.commands.stack; print(sorted({'psutil', 'jgo', 'cassandra', 'requests'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+class Dying(Stack):
+    """A stack whose Cassandra looks alive at first and is found dead while all are waited for. It starts no process."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home, fetch=lambda *_: [])
+        self.launched: list[str] = []
+        self._ended = [[Cassandra()], []]
+
+    def _kept(self, server: Server, before: StackFile) -> int | None:
+        del server, before
+        return _NOBODY
+
+    def _launch(self, server: Server, entry: Entry, files: Sequence[Path]) -> int:
+        del entry, files
+        self.launched.append(server.name)
+        return _NOBODY
+
+    def _wait(self, servers: Sequence[Server], pids: Mapping[str, int], entries: Mapping[str, Entry]) -> list[Server]:
+        del servers, pids, entries
+        return list(self._ended.pop(0))
+
+
+def test_a_server_that_was_dying_when_looked_at_is_started_again_and_only_that_one(tmp_path: Path) -> None:
+    stack = Dying(tmp_path / ".touchline")
+    stack.start()
+    assert stack.launched == ["cassandra"]
 
 
 def test_a_port_counts_as_ours_only_if_our_own_process_listens_there() -> None:
