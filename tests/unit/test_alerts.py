@@ -1,78 +1,24 @@
 """Alerts: one for each cause, delivered when people may be woken, and what people do about them."""
 
-from typing import Any, ClassVar
+from typing import Any
 
-import msgspec
 import pytest
 
 from projections.alert_commands import HOLD_DEFAULT_S
 from projections.alert_state import NEXT, AlertDoing, AlertState
 from projections.alerts import OPEN_MAX, Alerts
-from projections.kernel import Moment, Step, Subject, Timer
 from projections.rules import Config, Defaults, QuietHours, Rulebook, UnansweredRule, WeeklyHours
-from projections.sla.signals import CauseEnded, CauseRaised, Place
 from projections.testing import Given, World, contact_abandoned, given, make, message_received, message_sent, time_us
 from projections.unanswered import Unanswered
 from schemas import events
 from schemas.record import Event
+from tests.support.causes import Sla
 
 OFFICE = WeeklyHours(id="office", week=(((9 * 3600, 17 * 3600),),) * 5 + ((), ()))
 MISSED = UnansweredRule(id="missed-call", when='type == "contact.abandoned"', answer_within_s=7200, severity="high")
 
 
-class _Nothing(msgspec.Struct):
-    pass
-
-
-class Sla:
-    """Where causes come from in these tests: a message breaches at once, a reply ends it. `why`, `turn`, `silent` by attributes."""
-
-    name: ClassVar[str] = "sla"
-    version: ClassVar[int] = 1
-    handles: ClassVar[frozenset[type[Event]]] = frozenset({events.MessageReceived, events.MessageSent})
-    depends_on: ClassVar[tuple[str, ...]] = ()
-
-    def initial(self, subject: Subject) -> _Nothing:
-        return _Nothing()
-
-    def expire(self, state: _Nothing, timer: Timer, at: Moment) -> Step[_Nothing]:
-        return Step(state)
-
-    def apply(self, state: _Nothing, event: Event, at: Moment) -> Step[_Nothing]:
-        header, said = event.header, event.attributes
-        cause_id = f"breach|{header.conversation_id}|{header.home_customer_id}|first_response|1"
-        if isinstance(event, events.MessageSent):
-            return Step(state, signals=(CauseEnded(cause_id=cause_id, why=said.get("why", "answered"), at_us=at.occurred_at_us),))
-        return Step(
-            state,
-            signals=(
-                CauseRaised(
-                    cause_id=cause_id,
-                    kind="breach",
-                    name="first_response",
-                    instance=1,
-                    turn=int(said.get("turn", "0")),
-                    at_us=at.occurred_at_us,
-                    noticed_us=at.appended_at_us,
-                    place=Place(
-                        conversation_id=header.conversation_id or "",
-                        home_customer_id=header.home_customer_id,
-                        case_id=None,
-                        channel=header.channel,
-                        team=said.get("team", "mail"),
-                        queue=None,
-                    ),
-                    severity=said.get("severity", "normal"),  # type: ignore[arg-type]
-                    rule_id="mail-high",
-                    calendar="office",
-                    recipients=("team:mail",),
-                    silent="silent" in said,
-                ),
-            ),
-        )
-
-
-OF = (Sla(), Unanswered(), Alerts())
+OF = (Sla("office", recipients=("team:mail",)), Unanswered(), Alerts())
 
 
 def start(*before: Event, **book: Any) -> Given:

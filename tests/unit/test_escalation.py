@@ -1,20 +1,18 @@
 """Ladders: who is told when, in the calendar's time, and what makes them wait or end."""
 
-from typing import Any, ClassVar
+from typing import Any
 
-import msgspec
 import pytest
 
 from projections.alerts import Alerts
 from projections.escalation import LADDERS_MAX, Escalation
 from projections.escalation_ladder import NEXT, Phase, Rung
-from projections.kernel import Moment, Step, Subject, Timer
 from projections.rules import ALWAYS, Config, LadderStep, Rulebook, UnansweredRule, WeeklyHours
-from projections.sla.signals import CauseEnded, CauseRaised, Place
 from projections.testing import Given, World, contact_abandoned, contact_connected, given, make, message_received, message_sent, time_us
 from projections.unanswered import Unanswered
 from schemas import events
 from schemas.record import Event
+from tests.support.causes import Sla
 
 OFFICE = WeeklyHours(id="office", week=(((9 * 3600, 17 * 3600),),) * 5 + ((), ()))
 STEPS = (
@@ -24,62 +22,7 @@ STEPS = (
 )
 
 
-class _Nothing(msgspec.Struct):
-    pass
-
-
-class Sla:
-    """Where causes come from in these tests: a message breaches at once, a reply ends it. `calendar`, `after` by attributes."""
-
-    name: ClassVar[str] = "sla"
-    version: ClassVar[int] = 1
-    handles: ClassVar[frozenset[type[Event]]] = frozenset({events.MessageReceived, events.MessageSent})
-    depends_on: ClassVar[tuple[str, ...]] = ()
-
-    def initial(self, subject: Subject) -> _Nothing:
-        return _Nothing()
-
-    def expire(self, state: _Nothing, timer: Timer, at: Moment) -> Step[_Nothing]:
-        return Step(state)
-
-    def apply(self, state: _Nothing, event: Event, at: Moment) -> Step[_Nothing]:
-        header, said = event.header, event.attributes
-        cause_id = f"breach|{header.conversation_id}|{header.home_customer_id}|first_response|1"
-        if isinstance(event, events.MessageSent):
-            return Step(state, signals=(CauseEnded(cause_id=cause_id, why=said.get("why", "answered"), at_us=at.occurred_at_us),))
-        ladder = tuple(step for step in STEPS if step.after_s >= int(said.get("after", "0"))) if "no_ladder" not in said else ()
-        place = Place(
-            conversation_id=header.conversation_id or "",
-            home_customer_id=header.home_customer_id,
-            case_id=None,
-            channel="email",
-            team="mail",
-            queue=None,
-        )
-        return Step(
-            state,
-            signals=(
-                CauseRaised(
-                    cause_id=cause_id,
-                    kind="breach",
-                    name="first_response",
-                    instance=1,
-                    turn=int(said.get("turn", "0")),
-                    at_us=at.occurred_at_us,
-                    noticed_us=at.appended_at_us,
-                    place=place,
-                    severity="normal",
-                    rule_id="mail-high",
-                    calendar=said.get("calendar", ALWAYS),
-                    ladder=ladder,
-                    acknowledge_hold_s=600,
-                    silent="silent" in said,
-                ),
-            ),
-        )
-
-
-OF = (Sla(), Unanswered(), Alerts(), Escalation())
+OF = (Sla(ALWAYS, ladder=STEPS, hold_s=600), Unanswered(), Alerts(), Escalation())
 
 
 def start(*before: Event, **book: Any) -> Given:
