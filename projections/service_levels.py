@@ -20,14 +20,15 @@ from bisect import insort
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import ClassVar, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from projections.contact_outcome import ABANDONED, ANSWERED, FLOW_OUT, HANDLES, WAITING, Fact, Outcome, fact_of, goes_on, outcomes
 from projections.kernel import Config, Moment, Step, Subject, Tally, Timer
+from projections.sla.zones import zone
 from schemas import events
 from schemas.record import Event, instant
+from touchline.errors import Refused
 
 __all__ = ["KEPT_US", "METRIC", "SLOT_US", "ServiceLevels", "ServiceLevelsState", "bucket", "day_of"]
 
@@ -239,17 +240,17 @@ def day_of(config: Config, at_us: int) -> str:
     """Return the local day (ISO) on which the tenant counts what happened at `at_us`, epoch µs."""
     book = config.at(at_us)
     wanted = book.defaults.calendar
-    zone = next((calendar.timezone for calendar in book.calendars if calendar.id == wanted), "UTC")
-    return _day_of_slot(zone, at_us // SLOT_US)
+    name = next((calendar.timezone for calendar in book.calendars if calendar.id == wanted), "UTC")
+    return _day_of_slot(name, at_us // SLOT_US)
 
 
 @lru_cache(maxsize=4096)
-def _day_of_slot(zone: str, slot: int) -> str:
+def _day_of_slot(name: str, slot: int) -> str:
     """Return the local day of a quarter hour; at the calendar's ends, where no zone can be reckoned with, the last day there is."""
     at = instant(min(max(slot * SLOT_US, _FIRST_US), _LAST_US))
     try:
-        return at.astimezone(ZoneInfo(zone)).date().isoformat()
-    except (ZoneInfoNotFoundError, ValueError):
+        return at.astimezone(zone(name)).date().isoformat()
+    except Refused:  # published with data of time zones that are newer than ours
         return at.date().isoformat()
 
 

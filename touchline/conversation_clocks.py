@@ -1,41 +1,26 @@
 """What the tables know of one conversation: the context that conditions see of it, and its clocks. Reads over the store port only."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 
-from projections.registry import GROUPS
 from projections.sla.conditions import Context
 from schemas.codec import Codec
+from streams.care_view import CareReader, ClockRow
 from streams.plain import utc
 from streams.reading import CustomerReader, active_version
-from streams.store.columns import Row, integer, text
-from streams.store.port import Store
 from streams.timeline_row import ConversationRow
 from touchline.settings import Settings
 from touchline.tables import connected
 from touchline.terminal import draw_table
 
-__all__ = ["ClockRow", "draw_clocks", "look_up"]
-
-CARE = "care"
+__all__ = ["brief", "draw_clocks", "look_up"]
 
 
-class ClockRow(NamedTuple):
-    """One clock of the conversation, with the policy and calendar that it was started under."""
-
-    metric: str
-    instance: int
-    state: str
-    policy: str
-    calendar: str
-    due_us: int | None
-
-    def json(self) -> dict[str, Any]:
-        """Return the public JSON form."""
-        due = None if self.due_us is None else utc(self.due_us)
-        values = {"metric": self.metric, "instance": self.instance, "state": self.state}
-        return {**values, "policy": self.policy, "calendar": self.calendar, "due_at": due}
+def brief(clock: ClockRow) -> dict[str, Any]:
+    """Return what `explain` tells of a clock as JSON: how it stands, and the policy and calendar that it goes by."""
+    told = clock.json()
+    return {name: told[name] for name in ("metric", "instance", "state", "policy", "calendar", "due_at")}
 
 
 async def look_up(settings: Settings, tenant: str, conversation: str) -> tuple[Context, int, list[ClockRow]] | None:
@@ -45,23 +30,13 @@ async def look_up(settings: Settings, tenant: str, conversation: str) -> tuple[C
         if not rows:
             return None
         row = max(rows, key=lambda each: each.last_at_us)
-        return _context(row), row.opened_at_us, await _clocks(store, tenant, row)
+        clocks = await CareReader(store, active_version("care")).clocks(tenant, row.customer_id)
+        return _context(row), row.opened_at_us, [clock for clock in clocks if clock.conversation_id == row.conversation_id]
 
 
 def _context(row: ConversationRow) -> Context:
     channel = row.last_channel or next(iter(row.channels), "")
     return Context(channel=channel, team=row.team, priority=row.priority, direction=row.last_direction)
-
-
-async def _clocks(store: Store, tenant: str, row: ConversationRow) -> list[ClockRow]:
-    table = f"clock_v{GROUPS[CARE].version}"
-    found = await store.read(table, {"tenant": tenant, "customer_id": row.customer_id})
-    return sorted(_clock(clock) for clock in found if clock["conversation_id"] == row.conversation_id)
-
-
-def _clock(row: Row) -> ClockRow:
-    due_us = None if row["due_at"] is None else integer(row, "due_at")
-    return ClockRow(text(row, "metric"), integer(row, "instance"), text(row, "state", ""), text(row, "policy", ""), text(row, "calendar", ""), due_us)
 
 
 def draw_clocks(console: Console, clocks: list[ClockRow]) -> None:

@@ -266,7 +266,7 @@ def test_a_conversation_is_explained_by_what_the_tables_know_of_it(run: Run, sma
             "last_at": opened_us,
         }
         write = RowWrite(f"conversation_v{version}", ("default", "c-9", "k"), {**columns, "status": "open", "priority": "high"}, 10)
-        clock = {"state": "running", "due_at": opened_us + 3_600_000_000, "policy": "mail", "calendar": "office"}
+        clock = {"state": "running", "started_at": opened_us, "due_at": opened_us + 3_600_000_000, "policy": "mail", "calendar": "office"}
         table = f"clock_v{GROUPS['care'].version}"
         keys = [("default", "k", conversation, metric, 1) for conversation, metric in (("c-9", "first_response"), ("c-8", "first_response"))]
         await store.write([write, *(RowWrite(table, key, dict(clock), 10) for key in keys)])

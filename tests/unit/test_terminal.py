@@ -25,7 +25,6 @@ from touchline import explaining
 from touchline.alert_lines import line
 from touchline.alert_tables import draw_alerts
 from touchline.commands import clocks, customer, figures
-from touchline.conversation_clocks import ClockRow as ConversationClock
 from touchline.conversation_clocks import draw_clocks
 from touchline.rules_shown import draw_book, draw_explained
 from touchline.terminal import WIDTH_MAX, console, draw_table, fits, moment
@@ -255,7 +254,8 @@ def test_what_is_explained_fits_a_terminal_with_its_due_times_on_the_line(width:
 
     def draw(on: Console) -> None:
         draw_explained(on, explaining.explain(book, context, NOW_US))
-        draw_clocks(on, [ConversationClock("resolution_total", 1, "running", "everything-else", "shanghai-night-desk", NOW_US)])
+        told = {"metric": "resolution_total", "instance": 1, "state": "running", "due_us": NOW_US}
+        draw_clocks(on, [clock_row(**told, policy="everything-else", calendar="shanghai-night-desk")])
 
     found_in(
         drawn(draw, width),
@@ -267,10 +267,13 @@ def test_what_is_explained_fits_a_terminal_with_its_due_times_on_the_line(width:
     )
 
 
+def clock_row(**told: Any) -> ClockRow:
+    return ClockRow(**(dict.fromkeys(ClockRow.__struct_fields__) | told))
+
+
 def care() -> CustomerCare:
-    fields: dict[str, Any] = dict.fromkeys(ClockRow.__struct_fields__)
     told = {"conversation_id": CONVERSATION, "metric": "resolution_total", "state": "breached", "due_us": NOW_US, "policy": "premium-customers-mail"}
-    clock = ClockRow(**(fields | told))
+    clock = clock_row(**told)
     return CustomerCare(running=0, paused=0, breached=1, open_alerts=1, worst_severity="high", open_clocks=(clock,))
 
 

@@ -11,7 +11,7 @@ from touchline.errors import Refused
 from touchline.settings import load_settings
 
 if TYPE_CHECKING:
-    from touchline.conversation_clocks import ClockRow
+    from streams.care_view import ClockRow
     from touchline.settings import Settings
 
 __all__ = ["register"]
@@ -148,7 +148,9 @@ def explain(
         book = publishing.config_of(publishing.published_rules(settings, whose)).at(start_us)
     found = explaining.explain(book, context, start_us)
     if as_json:
-        typer.echo(json.dumps({**found.json(), "running": [row.json() for row in clocks]}, ensure_ascii=False))
+        from touchline.conversation_clocks import brief
+
+        typer.echo(json.dumps({**found.json(), "running": [brief(clock) for clock in clocks]}, ensure_ascii=False))
         return
     on = console()
     draw_explained(on, found)
