@@ -105,10 +105,6 @@ class Matcher:
         answer_s = default.answer_within_s if own.answer_within_s is None else own.answer_within_s
         return answer_s, default.short_abandon_s if own.short_abandon_s is None else own.short_abandon_s
 
-    def queue_calendar(self, queue: str | None, channel: str) -> WeeklyHours:
-        """Return the opening hours of a queue: its own > its channel's > defaults > always."""
-        return self._placed(Context(queue=queue, channel=channel)).hours
-
     def channel(self, channel: str) -> ChannelRules:
         """Return what holds for a channel: its own rules, or the defaults of one that the book does not name."""
         return self._channels.get(channel) or ChannelRules(id=channel)

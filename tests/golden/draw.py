@@ -10,22 +10,14 @@ if __name__ == "__main__":
 
 from projections import alert_state, escalation_ladder, unanswered_state  # noqa: E402 - the path comes first
 from projections.sla.diagram import drawn, mermaid  # noqa: E402 - as above
-from projections.sla.transitions import SIGNS, TRANSITIONS, Table  # noqa: E402 - as above
-
-
-def _by_state(table: Table) -> dict[object, dict[object, object]]:
-    """Turn (state, sign) -> state into state -> sign -> state, beginning where every clock begins."""
-    found: dict[object, dict[object, object]] = {"idle": {}}
-    for (state, sign), after in table.items():
-        found.setdefault(state, {})[sign] = after
-    return found
+from projections.sla.transitions import SIGNS, TRANSITIONS, by_state  # noqa: E402 - as above
 
 
 def _drawings() -> Iterator[tuple[str, str]]:
     """Yield (name on the page, drawing). Metrics with one table share a drawing."""
     same: dict[str, list[str]] = {}
     for name, table in TRANSITIONS.items():
-        same.setdefault(mermaid(_by_state(table)), []).append(name)
+        same.setdefault(mermaid(by_state(table)), []).append(name)
     yield from ((", ".join(names), drawing) for drawing, names in same.items())
     yield "signs", "| sign | what happened |\n|---|---|\n" + "".join(f"| `{sign}` | {meaning} |\n" for sign, meaning in SIGNS.items())
     yield "unanswered", mermaid(unanswered_state.NEXT)

@@ -96,7 +96,8 @@ def test_what_a_queue_a_channel_or_a_team_leaves_open_is_the_default() -> None:
     assert [matcher.team(team).return_after_s for team in ("night", "day", "other")] == [60, 600, 600]
     assert (matcher.team("day").calendar, matcher.team("other").calendar) == ("queue", None)
     assert matcher_of(Rulebook()).team("night").return_after_s is None
-    hours = [matcher.queue_calendar(queue, channel) for queue, channel in (("billing", "phone"), ("sales", "email"), (None, "phone"))]
+    contexts = [Context(queue=queue, channel=channel) for queue, channel in (("billing", "phone"), ("sales", "email"), (None, "phone"))]
+    hours = [matcher.calendar(context, None, "queue_answer") for context in contexts]
     assert hours == [HOURS["queue"], HOURS["channel"], HOURS["tenant"]]
 
 
