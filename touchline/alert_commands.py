@@ -23,13 +23,13 @@ from schemas.sealing import Sealed
 from streams.alert_reading import AlertReader
 from streams.alert_view import AlertView
 from streams.reading import CustomerReader, active_version
-from streams.store.cassandra import CassandraStore
 from streams.store.catalogue import keyring_tables
 from streams.store.data_keys import CassandraDataKeys
 from touchline.errors import Misconfigured, Refused, Retryable
 from touchline.keyring.keyfile import KeyFile
 from touchline.keyring.keyring import Keyring
 from touchline.settings import Settings
+from touchline.tables import connected
 
 __all__ = ["SOURCE", "Desk", "Done", "alert_desk", "code", "sealed_note"]
 
@@ -135,8 +135,7 @@ class Desk:
 async def alert_desk(settings: Settings, *, tenant: str, actor: str, wait_s: float) -> AsyncIterator[Desk]:
     """Connect to Cassandra and Kafka for as long as the context lasts. Raises `Retryable` if one of them is away."""
     codec = Codec()
-    store = await CassandraStore.connect(settings)
-    try:
+    async with connected(settings) as store:
         producer = Producer(settings.brokers, linger="alerts")
 
         async def append(key: str, event: Event) -> None:
@@ -155,8 +154,6 @@ async def alert_desk(settings: Settings, *, tenant: str, actor: str, wait_s: flo
 
         reader = AlertReader(store, active_version("care"))
         yield Desk(reader, append, seal, tenant=tenant, actor=code("actor", actor), wait_s=wait_s, clock_us=_now_us)
-    finally:
-        await store.close()
 
 
 async def sealed_note(keys: SealingKeys, codec: Codec, header: Header, note: str) -> Sealed:

@@ -14,7 +14,6 @@ from connectors.quarantine import Quarantine
 from connectors.sealer import Sealer
 from connectors.tally import Counts
 from schemas.codec import Codec
-from streams.store.cassandra import CassandraStore
 from streams.store.catalogue import keyring_tables
 from streams.store.data_keys import CassandraDataKeys
 from streams.store.manifests import Manifests
@@ -23,6 +22,7 @@ from touchline.keyring.keyfile import KeyFile
 from touchline.keyring.keyring import Keyring
 from touchline.publishing import clear_attributes
 from touchline.settings import Settings
+from touchline.tables import connected
 
 __all__ = ["Importing", "importing", "now_us"]
 
@@ -58,8 +58,7 @@ async def importing(
 
     Attributes stay clear that the newest published rules name.
     """
-    store = await CassandraStore.connect(settings)
-    try:
+    async with connected(settings) as store:
         codec = Codec()
         data_keys = CassandraDataKeys(store.beside(settings.keyring_keyspace, keyring_tables()), now_us)
         producer = Producer(settings.brokers, delivery_timeout_s=DELIVERY_TIMEOUT_S)
@@ -83,5 +82,3 @@ async def importing(
             tell=tell,
         )
         yield Importing(importer, channels)
-    finally:
-        await store.close()

@@ -16,7 +16,6 @@ from streams.care_view import CareReader, CustomerCare
 from streams.customer_view import CustomerView
 from streams.plain import event_json, record_json, utc
 from streams.reading import PAGE_ROWS_MAX, CustomerReader, active_version
-from streams.store.cassandra import CassandraStore
 from streams.store.catalogue import keyring_tables
 from streams.store.data_keys import CassandraDataKeys
 from streams.timeline_row import TimelineRow
@@ -24,6 +23,7 @@ from touchline.errors import Misconfigured, Refused
 from touchline.keyring.keyfile import KeyFile
 from touchline.keyring.keyring import Keyring
 from touchline.settings import Settings
+from touchline.tables import connected
 
 __all__ = ["Desk", "Opener", "ShownCustomer", "ShownEvent", "ShownHandle", "customer_of", "desk"]
 
@@ -182,12 +182,9 @@ class Desk:
 async def desk(settings: Settings) -> AsyncIterator[Desk]:
     """Connect to Cassandra for as long as the context lasts. Raises `Retryable` if no node answers."""
     codec = Codec()
-    store = await CassandraStore.connect(settings)
-    try:
+    async with connected(settings) as store:
         keys = CassandraDataKeys(store.beside(settings.keyring_keyspace, keyring_tables()), lambda: time.time_ns() // 1000)
         yield Desk(CustomerReader(store, codec, active_version()), Opener(settings, keys, codec), CareReader(store, active_version("care")))
-    finally:
-        await store.close()
 
 
 def customer_of(settings: Settings, tenant: str, handle: str) -> str:

@@ -15,7 +15,7 @@ __all__ = ["connected", "rules_of"]
 
 
 @asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[Store]:
+async def connected(settings: Settings) -> AsyncIterator[CassandraStore]:
     """Connect to Cassandra. Raises `Retryable` if no node answers, `Misconfigured` if there are no tables yet."""
     store = await CassandraStore.connect(settings)
     try:

@@ -70,18 +70,15 @@ def digest_of_store(
     """Print the digest of a group's tables: equal to `simulate --digest` over the same events. Reads the tables whole."""
     from projections.registry import GROUPS
     from streams.digesting import store_digest
-    from streams.store.cassandra import CassandraStore
+    from touchline.tables import connected
 
     found = GROUPS.get(group)
     if found is None:
         raise typer.BadParameter(f"choose from {', '.join(GROUPS)}.", param_hint="--group")
 
     async def read() -> str:
-        store = await CassandraStore.connect(load_settings())
-        try:
+        async with connected(load_settings()) as store:
             return await store_digest(store, found)
-        finally:
-            await store.close()
 
     digest = asyncio.run(read())
     typer.echo(
