@@ -20,11 +20,9 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from connectors.contract import Actor, Draft, RawHandle, Rejected
 from schemas.events import EVENT_TYPES, ActorKind, Channel, Direction, HandleKind
 from schemas.record import Event
+from schemas.speakers import is_internal
 
-__all__ = ["PublicReader", "is_internal"]
-
-_INTERNAL_FAMILIES: Final = frozenset({"config", "privacy", "timer", "projection", "clock", "work", "sla", "unanswered", "identity"})
-"""Families that only this product itself says (`identity.observed` excepted): an import of them is refused as an unknown type."""
+__all__ = ["PublicReader"]
 
 _WITHOUT_CUSTOMER: Final = frozenset({"agent", "plan"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -210,14 +208,6 @@ def _known() -> tuple[dict[str, _Form], Any]:
             data, forms[kind] = _data(event)
             lines.append(_line(kind, data))
     return forms, msgspec.json.Decoder(reduce(or_, lines)).decode
-
-
-def is_internal(kind: str) -> bool:
-    """Tell whether only this product itself says events of this type. Of alerts and escalations people send their wishes and notes."""
-    family, _, name = kind.partition(".")
-    if family in {"alert", "escalation"}:
-        return not name.endswith(("_requested", "note_added"))
-    return family in _INTERNAL_FAMILIES and kind != "identity.observed"
 
 
 def _line(kind: str, data: Any) -> Any:  # noqa: ANN401 - classes made here

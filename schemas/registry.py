@@ -11,13 +11,11 @@ from typing import Self
 import httpx2
 
 from schemas.avsc import ROOT, Json, definitions, expand, load
+from schemas.names import public_type
+from schemas.speakers import is_told
 from touchline.errors import Misconfigured, Refused, Retryable
 
 __all__ = ["Registry", "output_ids", "output_schemas", "register"]
-
-_FAMILIES = frozenset({"sla", "unanswered", "escalation", "alert"})
-_INPUTS = ("Requested", "NoteAdded")
-"""How the names of what people send in these families end: they lie on the log, not on an output topic."""
 
 _RECORDS = frozenset({"touchline.customer.Snapshot", "touchline.quarantine.Quarantined"})
 _JSON = "application/vnd.schemaregistry.v1+json"
@@ -29,7 +27,7 @@ def output_schemas() -> dict[str, Json]:
     schemas = list(load(ROOT).values())
     known = definitions(schemas)
     names = (schema["name"] for schema in schemas)
-    return {name: expand(name, known) for name in names if name in _RECORDS or (name.split(".")[1] in _FAMILIES and not name.endswith(_INPUTS))}
+    return {name: expand(name, known) for name in names if name in _RECORDS or is_told(public_type(name))}
 
 
 def register(url: str, transport: httpx2.BaseTransport | None = None) -> dict[str, int]:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from connectors.contract import Actor, Draft, RawHandle, Rejected
-from connectors.public import PublicReader, is_internal
+from connectors.public import PublicReader
 from schemas.events import EVENT_TYPES
+from schemas.speakers import is_internal
 
 READER = PublicReader(tenant="default")
 
