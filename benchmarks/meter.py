@@ -4,7 +4,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # ships no types
@@ -12,7 +12,7 @@ import psutil  # type: ignore[import-untyped]  # ships no types
 from benchmarks.figures import Usage
 from projections.kernel import Subject
 from streams.store.cassandra import CassandraStore
-from streams.store.port import CellValue, Checkpoint, GroupVersion, RowWrite, StateRow
+from streams.store.port import Cells, CellValue, Checkpoint, GroupVersion, RowWrite, StateRow
 
 __all__ = ["CountedStore", "Meter", "machine", "rss_mb"]
 
@@ -97,6 +97,14 @@ class CountedStore:
     async def read_many(self, table: str, partitions: Sequence[Mapping[str, str | int]]) -> list[list[dict[str, CellValue]]]:
         """Hand on."""
         return await self._inner.read_many(table, partitions)
+
+    async def swap(self, table: str, key: tuple[str | int, ...], columns: Cells, *, expected: Cells | None) -> bool:
+        """Hand on."""
+        return await self._inner.swap(table, key, columns, expected=expected)
+
+    def pages(self, table: str) -> AsyncIterator[list[dict[str, CellValue]]]:
+        """Hand on."""
+        return self._inner.pages(table)
 
     async def scan(self, table: str) -> list[dict[str, CellValue]]:
         """Hand on."""

@@ -21,7 +21,7 @@ from projections.timeline import Timeline
 from projections.unanswered import Unanswered
 from touchline.errors import Misconfigured
 
-__all__ = ["GROUPS", "Group", "grouped"]
+__all__ = ["GROUPS", "VERSIONS", "Group", "find", "newest", "versioned"]
 
 
 class Group:
@@ -58,12 +58,33 @@ class Group:
         return tuple(table for table in self._tables if readers_use(table))
 
 
-def grouped(*groups: Group) -> dict[str, Group]:
-    """Return the groups by name. Raises `Misconfigured` if two share a name, a projection's name, or a table."""
-    _refuse_twice("group", [group.name for group in groups])
-    _refuse_twice("projection", [projection.name for group in groups for projection in group.projections])
-    _refuse_twice("table", [table.name for group in groups for table in group.tables()])
-    return {group.name: group for group in groups}
+def versioned(*groups: Group) -> dict[tuple[str, int], Group]:
+    """Return the groups by name and version. Raises `Misconfigured` if two are the same, or if two names share a projection or a table."""
+    _refuse_twice("group version", [f"{group.name} v{group.version}" for group in groups])
+    found = newest(groups).values()
+    _refuse_twice("projection", [projection.name for group in found for projection in group.projections])
+    _refuse_twice("table", [table.name for group in found for table in group.tables()])
+    return {(group.name, group.version): group for group in groups}
+
+
+def newest(groups: Iterable[Group]) -> dict[str, Group]:
+    """Return each group in its newest version, by name, in the order in which the names come first."""
+    found: dict[str, Group] = {}
+    for group in groups:
+        if group.name not in found or found[group.name].version < group.version:
+            found[group.name] = group
+    return found
+
+
+def find(name: str, version: int | None = None) -> Group:
+    """Return a version of a group, by default its newest. Raises `Misconfigured` naming what there is."""
+    group = GROUPS.get(name) if version is None else VERSIONS.get((name, version))
+    if group is not None:
+        return group
+    if name not in GROUPS:
+        raise Misconfigured(f"there is no group {name}.", next_step=f"choose from {', '.join(GROUPS)}.")
+    known = ", ".join(f"v{number}" for _, number in sorted(VERSIONS) if _ == name)
+    raise Misconfigured(f"this code has no version {version} of the group {name}.", next_step=f"it has {known}; run the code that has the other.")
 
 
 def _in_order(group: str, projections: tuple[Projection[Any], ...]) -> tuple[Projection[Any], ...]:
@@ -92,8 +113,11 @@ def _refuse_twice(what: str, names: list[str]) -> None:
         raise Misconfigured(f"Two of one name: {what} {twice[0]}.", next_step="rename one; a table has one owner.")
 
 
-GROUPS: Final[dict[str, Group]] = grouped(
+VERSIONS: Final[dict[tuple[str, int], Group]] = versioned(
     Group("view", 1, (Timeline(), Customer())),
     Group("care", 1, (Sla(), Unanswered(), Alerts(), Escalation(), Desk(), ServiceLevels())),
 )
+"""Every group in every version that this code can run, by name and version: a version leaves this list when it is retired everywhere."""
+
+GROUPS: Final[dict[str, Group]] = newest(VERSIONS.values())
 """Every group in its newest version, by name."""

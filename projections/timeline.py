@@ -26,7 +26,7 @@ MONTHS_MAX: Final = 600
 SUMMARY_CHARS_MAX: Final = 256
 """A longer value in a summary is cut."""
 
-HIDDEN_FAMILIES: Final = frozenset({"alert", "clock", "config", "escalation", "identity", "privacy", "projection", "quality", "timer", "work"})
+HIDDEN_FAMILIES: Final = frozenset({"alert", "clock", "config", "escalation", "identity", "log", "privacy", "projection", "quality", "timer", "work"})
 """Families that are machinery or supervision, not something that the customer lived through."""
 
 HIDDEN_TYPES: Final = frozenset(

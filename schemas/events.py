@@ -108,6 +108,7 @@ __all__ = [
     "IdentityMergeRejected",
     "IdentityObserved",
     "IdentityUnlinked",
+    "LogImported",
     "MessageAuthor",
     "MessageDelivered",
     "MessageFailed",
@@ -131,6 +132,8 @@ __all__ = [
     "PortalTaskAbandoned",
     "ProfileSegmentEntered",
     "ProfileSegmentLeft",
+    "ProjectionPromoted",
+    "ProjectionRebuild",
     "QuarantineStage",
     "Quarantined",
     "SlaBreachRetracted",
@@ -1654,6 +1657,22 @@ class IdentityUnlinked(Event, frozen=True, kw_only=True, gc=False):
     sealed_key: str | None = None
 
 
+class LogImported(Event, frozen=True, kw_only=True, gc=False):
+    """An import of the log into this partition is complete; what lies before was appended elsewhere."""
+
+    TYPE: ClassVar[str] = "log.imported"
+    FULL_NAME: ClassVar[str] = "touchline.log.Imported"
+
+    header: Header
+    export_id: str
+    """Which export was imported."""
+    records: int
+    """How many records of it lie in this partition, all before this one."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
 class MessageDelivered(Event, frozen=True, kw_only=True, gc=False):
     """A message reached the customer's device."""
 
@@ -1939,6 +1958,46 @@ class ProfileSegmentLeft(Event, frozen=True, kw_only=True, gc=False):
     header: Header
     segment: str
     """The segment's id."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class ProjectionPromoted(Event, frozen=True, kw_only=True, gc=False):
+    """From here on a version of a group speaks for it: its effects are sent, those of the others are not."""
+
+    TYPE: ClassVar[str] = "projection.promoted"
+    FULL_NAME: ClassVar[str] = "touchline.projection.Promoted"
+
+    header: Header
+    group: str
+    """The group of projections."""
+    version: int
+    """The version that is promoted."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class ProjectionRebuild(Event, frozen=True, kw_only=True, gc=False):
+    """What a version of a group holds of one subject is to be made anew from the log."""
+
+    TYPE: ClassVar[str] = "projection.rebuild"
+    FULL_NAME: ClassVar[str] = "touchline.projection.Rebuild"
+
+    header: Header
+    group: str
+    """The group of projections."""
+    version: int
+    """The version whose rows and states are made anew."""
+    customer: str
+    """The subject: a customer_id, or `agent:<id>`."""
+    mode: str
+    """`rebuild`, `retry` (parked records are folded again) or `drop` (the record that failed is left out)."""
+    exclude_ids: tuple[str, ...] = ()
+    """Ids of records that are left out, now and in every later rebuild; `@<partition>:<offset>` names one that has no readable id."""
+    reason: str = ""
+    """Why, in the operator's words; never personal."""
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     sealed: bytes | None = None
     sealed_key: str | None = None
@@ -2739,6 +2798,7 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
     "identity.merge_rejected": IdentityMergeRejected,
     "identity.observed": IdentityObserved,
     "identity.unlinked": IdentityUnlinked,
+    "log.imported": LogImported,
     "message.delivered": MessageDelivered,
     "message.failed": MessageFailed,
     "message.no_reply_needed": MessageNoReplyNeeded,
@@ -2758,6 +2818,8 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
     "portal.task_abandoned": PortalTaskAbandoned,
     "profile.segment_entered": ProfileSegmentEntered,
     "profile.segment_left": ProfileSegmentLeft,
+    "projection.promoted": ProjectionPromoted,
+    "projection.rebuild": ProjectionRebuild,
     "sla.breach_retracted": SlaBreachRetracted,
     "sla.breached": SlaBreached,
     "sla.cancelled": SlaCancelled,

@@ -1,4 +1,4 @@
-"""The one place that reads from Kafka and administers it (appending is `connectors/producer.py`).
+"""The one place that follows Kafka and administers it (bounded reading: `log_reader.py`; appending: `connectors/producer.py`).
 
 Everything above sees `Batch`es, topic names and plain numbers.
 """
@@ -16,7 +16,7 @@ from streams.patience import wait_out
 from streams.records import Batch, RawRecord
 from touchline.errors import Misconfigured, Retryable, TouchlineError
 
-__all__ = ["Cluster", "FatalConsumerError", "PartitionsLost", "Place", "Subscription", "TopicOutcome"]
+__all__ = ["Cluster", "FatalConsumerError", "PartitionsLost", "Place", "Subscription", "TopicOutcome", "unwell", "watermarks"]
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +91,7 @@ class Cluster:
         consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": "touchline-watermarks", "log_level": 2})
         try:
             return {
-                Place(topic, partition): _watermarks(consumer, TopicPartition(topic, partition))
+                Place(topic, partition): watermarks(consumer, TopicPartition(topic, partition))
                 for topic in topics
                 for partition in range(existing.get(topic, 0))
             }
@@ -106,7 +106,7 @@ class Cluster:
         try:
             return {Place(p.topic, p.partition): max(p.offset, 0) for p in consumer.committed(wanted, timeout=REQUEST_TIMEOUT_S)}
         except KafkaException as error:
-            raise _unwell(error) from error
+            raise unwell(error) from error
         finally:
             consumer.close()
 
@@ -124,7 +124,7 @@ class Cluster:
         try:
             found = self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
         except KafkaException as error:
-            raise _unwell(error) from error
+            raise unwell(error) from error
         return {name: len(topic.partitions) for name, topic in found.items()}
 
 
@@ -208,7 +208,7 @@ class Subscription:
                 self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
             if error.args[0].code() != KafkaError._NO_OFFSET:  # noqa: SLF001 - the library's public constant: nothing to commit is success
-                raise _unwell(error) from error
+                raise unwell(error) from error
 
     def close(self) -> None:
         """Leave the group; partitions are revoked first."""
@@ -236,7 +236,7 @@ class Subscription:
 
     @staticmethod
     def _check_within_log(consumer: Consumer, partition: TopicPartition, start: int) -> None:
-        low, high = wait_out("assignment", lambda: _watermarks(consumer, partition))
+        low, high = wait_out("assignment", lambda: watermarks(consumer, partition))
         if not low <= start <= high:
             raise Misconfigured(
                 f"the checkpoint of {partition.topic} partition {partition.partition} is {start}, but the log holds {low} to {high}.",
@@ -245,7 +245,7 @@ class Subscription:
 
     @staticmethod
     def _troubled(error: KafkaError) -> None:
-        log.warning("broker_unwell", reason=error.name())
+        log.warning("brokerunwell", reason=error.name())
 
     @staticmethod
     def _trouble_with(error: KafkaError) -> None:
@@ -276,21 +276,22 @@ def _read(consumer: Consumer, place: Place, first: int, end: int) -> list[RawRec
         for message in messages:
             error = message.error()
             if error is not None:
-                raise _unwell(KafkaException(error))
+                raise unwell(KafkaException(error))
             at = message.offset() + 1  # type: ignore[operator] # as in `poll`
             if at <= end:
                 found.append(RawRecord(at - 1, message.key(), message.value() or b"", message.timestamp()[1] * 1000))
     return found
 
 
-def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+def watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
     """Return (first offset, offset after the last record). A broker that has just started may not lead its partitions yet: `Retryable`."""
     try:
         low, high = consumer.get_watermark_offsets(partition, timeout=REQUEST_TIMEOUT_S)
     except KafkaException as error:
-        raise _unwell(error) from error
+        raise unwell(error) from error
     return low, high
 
 
-def _unwell(error: KafkaException) -> Retryable:
+def unwell(error: KafkaException) -> Retryable:
+    """Return our error for one of the library's that may pass."""
     return Retryable(f"the broker did not answer ({error.args[0].name()}).", next_step="see `touchline status`; a worker tries again by itself.")

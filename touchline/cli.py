@@ -25,6 +25,11 @@ _GROUPS = (
     "alerts",
     "alert",
     "escalation",
+    "projection",
+    "what_if",
+    "parked",
+    "quarantine",
+    "log",
     "demo",
     "bench",
 )

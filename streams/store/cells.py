@@ -166,6 +166,11 @@ def value_bytes(table: Table, column: str, value: CellValue) -> bytes:
         raise bad_value(table, column) from None
 
 
+def cell_bytes(table: Table, column: str, value: CellValue) -> bytes | None:
+    """Serialise one cell beyond the key; None stays None. Raises `Poison` for a value that its column cannot hold."""
+    return None if value is None else value_bytes(table, column, value)
+
+
 def value_readers(table: Table) -> Callable[[Sequence[Any]], dict[str, CellValue]]:
     """Return what turns a driver's row (all columns of the table, in order) into a dictionary of our own types."""
     columns = list(table.columns)

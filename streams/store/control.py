@@ -45,6 +45,7 @@ def checkpoint_row(group: GroupVersion, partition: int, checkpoint: Checkpoint) 
             "active": checkpoint.active,
             "event_time": checkpoint.event_time_us,
             "oldest_timer_bucket": checkpoint.oldest_timer_bucket,
+            "importing": checkpoint.importing,
         },
         checkpoint.write_ts_us,
     )
@@ -59,6 +60,7 @@ def checkpoints(rows: Iterable[Row]) -> dict[int, Checkpoint]:
             active=bool(row["active"]),
             event_time_us=integer(row, "event_time"),
             oldest_timer_bucket=integer(row, "oldest_timer_bucket", 0),
+            importing=bool(row["importing"]),
         )
         for row in rows
     }

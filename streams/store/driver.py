@@ -99,6 +99,7 @@ class Driver:
             load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.local_dc)),
             retry_policy=_Retry(),
             consistency_level=ConsistencyLevel.LOCAL_QUORUM,
+            serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
             request_timeout=REQUEST_TIMEOUT_S,
             row_factory=tuple_factory,
         )
@@ -155,6 +156,16 @@ class Driver:
                 answer(rows)
 
         future.add_callbacks(page, lambda error: fail(translated(error, what)))
+
+    def page(
+        self, statement: BoundStatement, what: str, state: bytes, answer: Callable[[tuple[list[Any], bytes]], None], fail: Callable[[Exception], None]
+    ) -> None:
+        """Start a request for the page behind `state` (empty: the first); the page and the state behind it go to `answer`."""
+        future = self.session.execute_async(statement, paging_state=state or None)
+        future.add_callbacks(
+            lambda rows: answer((list(rows or ()), future._paging_state or b"")),  # noqa: SLF001 - only a blocking result set shows it
+            lambda error: fail(translated(error, what)),
+        )
 
     def ring(self, keyspace: str) -> Ring:
         """Return the owners of a keyspace's partitions, from the driver's token map as it is now."""

@@ -10,7 +10,7 @@ Memory: everything ever written, and deleted rows too (their tombstones must go 
 of ten columns. Nothing is compacted: whoever simulates a year sizes the machine for its final tables.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import cast
 
 import msgspec
@@ -19,7 +19,7 @@ from projections.kernel import Subject
 from projections.tables import Table
 from streams.store.cells import BAD_VALUE, SERIALISERS, Serialise, bad_value, key_bytes
 from streams.store.control import checkpoint_row, checkpoints, state_row, state_table_name, subject_partition
-from streams.store.port import CellValue, Checkpoint, GroupVersion, RowWrite, StateRow
+from streams.store.port import Cells, CellValue, Checkpoint, GroupVersion, RowWrite, StateRow
 from streams.store.shape import TableSet, check_key, partition_values, unknown_column
 from streams.store.slices import Bound, check_bounds, in_bounds, sort_rows
 
@@ -110,6 +110,7 @@ class MemoryStore:
         self._tables = TableSet(tables)
         self._now_s = now_s
         self._kinds: dict[str, _Kind] = {}
+        self._swaps = 0
 
     def apply(self, rows: Iterable[RowWrite]) -> None:
         """Write rows at once, without an event loop. Hot path: 3 to 6 µs per row."""
@@ -143,6 +144,24 @@ class MemoryStore:
     async def read_many(self, table: str, partitions: Sequence[Mapping[str, str | int]]) -> list[list[dict[str, CellValue]]]:
         """Read several partitions; see the port."""
         return [await self.read(table, partition) for partition in partitions]
+
+    async def swap(self, table: str, key: tuple[str | int, ...], columns: Cells, *, expected: Cells | None) -> bool:
+        """Change one row if it is as expected; see the port. The time stamps of such rows only count up."""
+        kind = self._kind(table)
+        width = kind.partition_length
+        rows = await self.read(table, dict(zip(kind.table.partition_key, key[:width], strict=True)), upto=key[width:] or None)
+        found = next((row for row in rows if tuple(row[column] for column in kind.table.primary_key) == key), None)
+        if (found is not None) if expected is None else found is None or any(found[column] != value for column, value in expected.items()):
+            return False
+        self._swaps += 1
+        await self.write([RowWrite(table, key, dict(columns), self._swaps)])
+        return True
+
+    async def pages(self, table: str) -> AsyncIterator[list[dict[str, CellValue]]]:
+        """Read a whole table, a partition at a time; see the port."""
+        kind = self._kind(table)
+        for key in list(kind.partitions):
+            yield self._rows(kind, key, kind.partitions[key], None, None)
 
     async def scan(self, table: str) -> list[dict[str, CellValue]]:
         """Read a whole table; see the port."""

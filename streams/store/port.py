@@ -3,16 +3,19 @@
 Time stamps are bound by the caller, never taken from a clock: see `RowWrite.ts_us`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from projections.kernel import Subject
 
-__all__ = ["CellValue", "Checkpoint", "GroupVersion", "RowWrite", "StateRow", "Store"]
+__all__ = ["CellValue", "Cells", "Checkpoint", "GroupVersion", "RowWrite", "StateRow", "Store"]
 
 CellValue = str | int | float | bool | bytes | None | tuple[str, ...] | frozenset[str] | dict[str, str] | dict[str, bytes] | dict[str, int]
+
+Cells = Mapping[str, CellValue]
+"""Columns of a row by their names."""
 
 
 class GroupVersion(NamedTuple):
@@ -55,13 +58,17 @@ class StateRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """How far a group version has come in one partition. The one truth: Kafka's committed offset is only for lag displays."""
+    """How far a group version has come in one partition. The one truth: Kafka's committed offset is only for lag displays.
+
+    `active`: it speaks for its group from here on. `importing`: the log is being imported here (`streams/imported.py`).
+    """
 
     next_offset: int
     write_ts_us: int
     active: bool
     event_time_us: int
     oldest_timer_bucket: int = 0
+    importing: bool = False
 
 
 class Store(Protocol):
@@ -107,6 +114,19 @@ class Store(Protocol):
 
     async def read_many(self, table: str, partitions: Sequence[Mapping[str, str | int]]) -> list[list[dict[str, CellValue]]]:
         """Read several whole partitions at once, answers in the order of `partitions`; bounded in flight."""
+        ...
+
+    async def swap(self, table: str, key: tuple[str | int, ...], columns: Cells, *, expected: Cells | None) -> bool:
+        """Change one row if it is as `expected`, by a lightweight transaction; tell whether it was changed.
+
+        `expected` None: there is no such row, and `columns` make it; else these columns hold these values (None: nothing). The
+        server stamps it: for rows that `write` never touches (identity claims, versions), store.md §1.3. After `Retryable` it
+        may have been done all the same: read before trying again.
+        """
+        ...
+
+    def pages(self, table: str) -> AsyncIterator[list[dict[str, CellValue]]]:
+        """Read a whole table of any size, some thousand rows at a time; rows of one partition come behind each other."""
         ...
 
     async def scan(self, table: str) -> list[dict[str, CellValue]]:

@@ -12,7 +12,7 @@ from projections.tables import Clustering, Table
 from streams.store.cells import value_bytes
 from touchline.errors import Misconfigured
 
-__all__ = ["Bound", "Slice", "check_bounds", "in_bounds", "select", "select_many", "slices", "sort_rows"]
+__all__ = ["Bound", "Slice", "check_bounds", "in_bounds", "select", "select_many", "slices", "sort_rows", "swap"]
 
 Bound = tuple[str | int, ...]
 
@@ -128,3 +128,15 @@ def select_many(table: Table, keyspace: str) -> str:
     *fixed, last = table.partition_key
     conditions = " AND ".join([*(f"{column} = ?" for column in fixed), f"{last} IN ?"])
     return f"SELECT {', '.join(table.columns)} FROM {keyspace}.{table.physical} WHERE {conditions}"  # noqa: S608 - as above
+
+
+def swap(table: Table, keyspace: str, columns: Sequence[str], expected: Sequence[str] | None) -> str:
+    """Return the lightweight transaction that sets columns: marks for key and columns of a new row, else for columns, key and what is expected."""
+    key = table.primary_key
+    if expected is None:
+        names = [*key, *columns]
+        marks = ", ".join("?" * len(names))
+        return f"INSERT INTO {keyspace}.{table.physical} ({', '.join(names)}) VALUES ({marks}) IF NOT EXISTS"  # noqa: S608 - as above
+    which = " AND ".join(f"{column} = ?" for column in key)
+    condition = " AND ".join(f"{column} = ?" for column in expected) or "EXISTS"
+    return f"UPDATE {keyspace}.{table.physical} SET {', '.join(f'{column} = ?' for column in columns)} WHERE {which} IF {condition}"  # noqa: S608 - as above

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from projections.customer import Customer
-from projections.registry import GROUPS, Group, grouped
+from projections.registry import GROUPS, Group, versioned
 from projections.timeline import Timeline
 from touchline.errors import Misconfigured
 
@@ -65,10 +65,10 @@ def test_a_projection_runs_after_those_it_depends_on() -> None:
         (lambda: Group("g", 1, (Looped(), Needy(), Loop())), "circle"),
         (lambda: Group("g", 1, (Base(), Base())), "projection base"),
         (lambda: Group("g", 1, (Newer(),)), "newer"),
-        (lambda: grouped(Group("g", 1, (Base(),)), Group("g", 1, (Needy(), Base()))), "group g"),
-        (lambda: grouped(Group("g", 1, (Base(),)), Group("h", 1, (Needy(), Base()))), "projection base"),
+        (lambda: versioned(Group("g", 1, (Base(),)), Group("g", 1, (Needy(), Base()))), "group version g v1"),
+        (lambda: versioned(Group("g", 1, (Base(),)), Group("h", 1, (Needy(), Base()))), "projection base"),
         (
-            lambda: grouped(
+            lambda: versioned(
                 Group("g", 1, (Timeline(),)), Group("h", 1, (type("Other", (Timeline,), {"name": "o", "__module__": Timeline.__module__})(),))
             ),
             "table timeline",

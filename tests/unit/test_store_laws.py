@@ -280,6 +280,41 @@ def test_a_scan_finds_every_partition(bench: Bench) -> None:
     assert len({(row["subject"], row["month"]) for row in found}) == len(found) == 100
 
 
+def test_pages_together_are_the_whole_table(bench: Bench) -> None:
+    bench.put(*[RowWrite("mark_v1", (f"{bench.subject}-{n}", month), {}, 10) for n in range(3000) for month in ("a", "b", "c")])
+
+    async def paged() -> list[list[dict[str, CellValue]]]:
+        return [page async for page in bench.store.pages("mark_v1")]
+
+    pages = run(paged())
+    found = [(row["subject"], row["month"]) for page in pages for row in page if str(row["subject"]).startswith(bench.subject)]
+    assert len(pages) > 1
+    assert len(set(found)) == len(found) == 9000
+
+
+def test_a_row_is_made_once_by_whoever_comes_first(bench: Bench) -> None:
+    key, first, second = (f"g{bench.subject}",), {"first_version": 1, "active_version": 1}, {"first_version": 2, "active_version": 2}
+    assert run(bench.store.swap("projection_group", key, first, expected=None))
+    assert not run(bench.store.swap("projection_group", key, second, expected=None))
+    [row] = run(bench.store.read("projection_group", {"name": key[0]}))
+    assert (row["first_version"], row["active_version"], row["promoting"]) == (1, 1, None)
+
+
+def test_a_row_is_changed_only_if_it_is_as_expected(bench: Bench) -> None:
+    name = f"g{bench.subject}"
+    swap = bench.store.swap
+    assert not run(swap("projection_version", (name, 2), {"state": "shadow"}, expected={"state": "building"}))
+    assert not run(swap("projection_version", (name, 2), {"state": "shadow"}, expected={}))
+    assert run(swap("projection_version", (name, 2), {"state": "building"}, expected=None))
+    assert run(swap("projection_version", (name, 2), {"paused": "parked"}, expected={"paused": None}))
+    assert not run(swap("projection_version", (name, 2), {"paused": "parked"}, expected={"paused": None}))
+    assert not run(swap("projection_version", (name, 2), {"state": "shadow"}, expected={"state": "building", "paused": "other"}))
+    assert run(swap("projection_version", (name, 2), {"state": "shadow", "paused": None}, expected={"state": "building", "paused": "parked"}))
+    assert run(swap("projection_version", (name, 2), {"verified": "{}"}, expected={}))
+    [row] = run(bench.store.read("projection_version", {"name": name}))
+    assert (row["version"], row["state"], row["paused"], row["verified"]) == (2, "shadow", None, "{}")
+
+
 def test_many_rows_of_several_tables_and_sizes_in_one_call(bench: Bench) -> None:
     big = [bench.set(10, at=n, body=bytes(1000)) for n in range(300)]
     small = [RowWrite("mark_v1", (f"{bench.subject}-{n}", "m"), {}, 10) for n in range(400)]
@@ -323,7 +358,8 @@ def test_states_of_five_thousand_subjects(bench: Bench) -> None:
 
 def test_a_checkpoint_never_goes_back(bench: Bench) -> None:
     group = GroupVersion(f"g{bench.subject}", 7)
-    newer, older = Checkpoint(500, 2_000, active=True, event_time_us=5, oldest_timer_bucket=9), Checkpoint(400, 1_000, active=False, event_time_us=4)
+    newer = Checkpoint(500, 2_000, active=True, event_time_us=5, oldest_timer_bucket=9)
+    older = Checkpoint(400, 1_000, active=False, event_time_us=4, importing=True)
     run(bench.store.save_checkpoints(group, {0: newer, 3: older}))
     run(bench.store.save_checkpoints(group, {0: older}))
     assert run(bench.store.load_checkpoints(group)) == {0: newer, 3: older}

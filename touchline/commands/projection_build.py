@@ -1,0 +1,9 @@
+"""plan, build"""
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""

@@ -1,0 +1,9 @@
+"""what-if"""
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
