@@ -11,6 +11,7 @@ import msgspec
 from projections.rules import Config, Rulebook
 from streams.store.columns import Row, integer, text
 from streams.store.port import CellValue, RowWrite
+from streams.subjects import SubjectEntry
 
 __all__ = ["Books", "Position", "positions"]
 
@@ -78,6 +79,12 @@ class Books:
     def until(self, appended_us: int) -> int:
         """Return how many were appended by a time: for a subject that was folded elsewhere."""
         return bisect_right(self.appended_us, appended_us)
+
+    def heard(self, entry: SubjectEntry, partition: int, offset: int) -> int:
+        """Return how many a subject has heard of whose first record here is at `offset`: a new one, all before it."""
+        if entry.applied_offset < 0:
+            return self.before(offset)
+        return self.before(entry.applied_offset) if entry.applied_partition == partition else self.until(entry.appended_us)
 
     def config(self, read: int) -> Config:
         """Return the configuration after the first `read` of them."""

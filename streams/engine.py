@@ -8,37 +8,37 @@ A driver calls, per batch of one partition:
     ... write the work in its order ...
     engine.acknowledge(work_number)                 # its subjects may now leave the cache
 
-The engine owns: idempotence (by offset and by the recent ids of each subject), coalescing of rows, write timestamps, which
-rulebooks a partition has read, and parking of customers whose records cannot be folded. How one subject is folded stands in
-`streams/folding.py`. Tuned for polls of 1,000 records; `touchline bench pipeline` shows it.
+The engine owns: idempotence (by offset and by the recent ids of each subject), coalescing of rows, write timestamps, what a partition
+has read for all (`streams/learning.py`), and parking of customers whose records cannot be folded. How one subject is folded stands
+in `streams/folding.py`. Tuned for polls of 1,000 records; `touchline bench pipeline` shows it.
 """
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from projections.kernel import Config, Subject
 from projections.registry import Group
-from projections.rules import RULES, rulebook_of
 from schemas.codec import Codec, Undecodable
-from schemas.events import ConfigPublished, TimerWoke
+from schemas.events import TimerWoke
 from streams.armed import Expiry
 from streams.books import Position
 from streams.effects import DESTINATIONS
 from streams.folding import Folding
 from streams.lane import Lane
+from streams.learning import Learning
 from streams.parking import Failure, ParkedCustomer
-from streams.records import Arrived, Batch, Taken
+from streams.promotions import Promotion, Promotions
+from streams.records import Arrived, Batch, RawRecord, Taken
 from streams.store.port import Checkpoint, RowWrite, StateRow
-from streams.subjects import SubjectCache, SubjectEntry, record_hash
+from streams.subjects import SubjectCache, SubjectEntry
+from streams.taking import END_OF_INPUT, Taking
 from streams.work import Fold, Work
-from touchline.errors import Poison
 
 __all__ = ["Engine"]
 
 SETTLE_S = 60
 """How long a timer waits that was armed past its due time, in seconds: a backlog's answer may still come."""
-
-_OF_ALL = b"config:"
-"""The beginning of the keys of records that are of no subject."""
 
 
 class Engine:
@@ -52,10 +52,10 @@ class Engine:
     ) -> None:
         self.group = group
         self._codec = codec
-        self._tenant = tenant
         self._config = config or Config()
         self._folding = Folding(group, codec, config=self._config, settle_us=round(settle_s * 1e6))
-        self._is_woken = group.arms_timers or self._folding.is_configured
+        self._taking = Taking(codec, tenant=tenant, is_woken=group.arms_timers or self._folding.is_configured)
+        self._learning = Learning(codec, group.name)
         self._state_table = f"{group.name}_v{group.version}_state"
         self._cache = SubjectCache(cached_subjects_max)
         self._lanes: dict[int, Lane] = {}
@@ -69,16 +69,23 @@ class Engine:
         checkpoint: Checkpoint | None,
         parked: Iterable[ParkedCustomer] = (),
         *,
-        active: bool = True,
+        first: int | None = None,
+        promoted: Iterable[Promotion] = (),
         books: Iterable[Position] = (),
     ) -> int:
-        """Take a partition over at its checkpoint; return the offset to read from. `books` are the rulebooks that it has read.
+        """Take a partition over at its checkpoint (without one at offset 0); return the offset to read from.
 
-        Without a checkpoint it starts at offset 0, active if `active` (the first version of a group is).
+        `first` is the version that speaks below the first promotion (by default this one), `promoted` the promotions on the
+        partition, `books` the rulebooks that it has read.
         """
-        lane = Lane(checkpoint or Checkpoint(0, 0, active, 0), {p.customer: p for p in parked}, self._config, books)
+        version = self.group.version
+        start = checkpoint.next_offset if checkpoint else 0
+        promotions = Promotions(version if first is None else first, (one for one in promoted if one.offset < start))
+        lane = Lane(
+            checkpoint or Checkpoint(0, 0, promotions.speaker == version, 0), {p.customer: p for p in parked}, self._config, promotions, books
+        )
         self._lanes[partition] = lane
-        return lane.checkpoint.next_offset
+        return start
 
     def close(self, partition: int) -> None:
         """Forget a partition that was given away."""
@@ -89,6 +96,16 @@ class Engine:
         """Return the offset that the next batch of a partition must start with; None if the partition is not open."""
         lane = self._lanes.get(partition)
         return lane.checkpoint.next_offset if lane else None
+
+    def promotions(self, partition: int) -> Promotions | None:
+        """Return which version speaks where in a partition, as far as it was read; None if the partition is not open."""
+        lane = self._lanes.get(partition)
+        return lane.promotions if lane else None
+
+    def is_importing(self, partition: int) -> bool:
+        """Tell whether a partition is in the middle of an import of the log: its timers must wait for the rest."""
+        lane = self._lanes.get(partition)
+        return lane is not None and lane.checkpoint.importing
 
     @property
     def is_configured(self) -> bool:
@@ -120,44 +137,8 @@ class Engine:
     # -- batches ------------------------------------------------------------------------------------------------------
 
     def take(self, batch: Batch) -> Taken:
-        """Decode the headers of a batch and group its records by subject; advances nothing. Hot path."""
-        head_of = self._codec.head
-        by_subject: dict[Subject, list[Arrived]] = {}
-        config: list[Arrived] = []
-        woke = 0
-        lane = self._lanes[batch.partition]
-        ts_us, event_time_us = lane.checkpoint.write_ts_us, lane.checkpoint.event_time_us
-        for record in batch.records:
-            head = head_of(record.value)
-            appended_us = record.appended_us
-            if isinstance(head, Undecodable):
-                tenant, hashed = self._tenant, b""
-                of_all = record.key is not None and record.key.startswith(_OF_ALL)
-            else:
-                header = head.header
-                tenant = header.tenant
-                if header.appended_at_us is not None:
-                    appended_us = header.appended_at_us
-                event_time_us = max(event_time_us, header.occurred_at_us)
-                of_all = head.type is ConfigPublished
-                is_wake_up = head.type is TimerWoke
-                hashed = b"" if of_all or is_wake_up else record_hash(header.source, header.id)
-                if is_wake_up and not self._is_woken:
-                    ts_us = max(ts_us + 10, appended_us)
-                    woke += 1
-                    continue
-            ts_us = max(ts_us + 10, appended_us)
-            arrived = Arrived(record, head, appended_us, ts_us, hashed)
-            if of_all:
-                config.append(arrived)
-                continue
-            at = (tenant, (record.key or b"").decode("utf-8", "replace"))
-            found = by_subject.get(at)  # type: ignore[call-overload]  # a plain tuple equals its Subject and is made in a tenth of the time
-            if found is None:
-                by_subject[Subject(*at)] = [arrived]
-            else:
-                found.append(arrived)
-        return Taken(batch, by_subject, event_time_us, ts_us, config, woke)
+        """Decode the headers of a batch and group its records by subject; advances nothing."""
+        return self._taking.take(batch, self._lanes[batch.partition].checkpoint)
 
     def missing(self, taken: Taken) -> list[Subject]:
         """Return the subjects of a batch whose states have to be loaded before `feed`.
@@ -175,32 +156,35 @@ class Engine:
 
     def feed(self, taken: Taken, states: Mapping[Subject, StateRow]) -> Work:
         """Fold a batch. `states` answers `missing`; a subject that is in neither has no history."""
-        partition = taken.batch.partition
-        lane = self._lanes[partition]
-        self._work_number += 1
-        was = lane.checkpoint
-        checkpoint = Checkpoint(taken.batch.records[-1].offset + 1, taken.write_ts_us, was.active, taken.event_time_us, was.oldest_timer_bucket)
-        work = Work(partition, [], [], [], [], [], checkpoint, {"applied": 0, "repeat": 0, "parked": 0})
+        batch = taken.batch
+        lane, work = self._begin(batch.partition, batch.records[-1].offset + 1, taken.write_ts_us, taken.event_time_us, importing=taken.importing)
         work.count("woke", taken.woke)
-        for arrived in taken.config:
-            self._learn(lane, work, arrived)
+        for arrived in taken.of_all:
+            self._learning.learn(lane, work, arrived)
         for subject, records in taken.by_subject.items():
-            entry = self._cache.get(subject)
-            if entry is None:
-                row = states.get(subject)
-                entry = SubjectEntry(self._folding.decoded(row.blobs if row else {}), row)
-                self._cache.put(subject, partition, entry)
-            entry.work_number = self._work_number
+            entry = self._entry(subject, batch.partition, states)
             self._feed_subject(lane, work, subject, entry, records)
-            due = entry.timers.to_tell(*subject, records[-1].ts_us)
-            if due is not None:
-                work.timers.append(due)
-        if lane.checkpoint.active:
-            work.effects.extend(work.latest.values())
-        else:
-            work.effects.clear()
-        lane.checkpoint = checkpoint
-        return work
+            self._tell(work, subject, entry, records[-1].ts_us)
+        return self._end(lane, work)
+
+    def expire(self, partition: int, subjects: Iterable[Subject], states: Mapping[Subject, StateRow], until_us: int) -> Work:
+        """Expire the timers of these subjects with an expiry moment up to `until_us`: the end of a replay's input.
+
+        It is as if a wake-up stood behind the partition's last record. `states` are those of subjects that are not in memory
+        (`armed` tells them apart). The work is written and acknowledged like any other; doing it again does nothing.
+        """
+        was = self._lanes[partition].checkpoint
+        ts_us = was.write_ts_us + 10
+        lane, work = self._begin(partition, was.next_offset, ts_us, was.event_time_us, importing=was.importing)
+        record = RawRecord(was.next_offset - 1, None, b"", until_us + 1)
+        for subject in subjects:
+            if subject.id in lane.parked:
+                continue  # time stands still for who waits
+            entry = self._entry(subject, partition, states)
+            wake = Arrived(record, END_OF_INPUT, until_us + 1, ts_us, b"")
+            self._feed_subject(lane, work, subject, entry, [wake], again=True)
+            self._tell(work, subject, entry, ts_us)
+        return self._end(lane, work)
 
     @property
     def work_number(self) -> int:
@@ -211,32 +195,39 @@ class Engine:
         """Note that this work and all before it are written: their subjects may leave the cache."""
         self._cache.evict(work_number)
 
-    def _learn(self, lane: Lane, work: Work, arrived: Arrived) -> None:
-        """Read what was published for all; what cannot be read is left out, and said."""
-        event = arrived.head if isinstance(arrived.head, Undecodable) else self._codec.body(arrived.head)
-        if isinstance(event, Undecodable):
-            work.refused.append((arrived.record.offset, event.reason))
-            return
-        if not isinstance(event, ConfigPublished) or event.kind != RULES:
-            work.count("config", 1)
-            return
-        try:
-            book = rulebook_of(event)
-        except Poison:
-            work.refused.append((arrived.record.offset, "no_rulebook"))
-            return
-        position = Position(event.header.tenant, arrived.record.offset, arrived.appended_us, event.id, book)
-        if lane.learn(position):
-            work.books.append(position)
-            work.fan_out.append(position.row(work.partition, arrived.ts_us))
-            work.count("config", 1)
-        else:
-            work.count("repeat", 1)
+    def _begin(self, partition: int, next_offset: int, write_ts_us: int, event_time_us: int, *, importing: bool) -> tuple[Lane, Work]:
+        lane = self._lanes[partition]
+        self._work_number += 1
+        was = lane.checkpoint
+        checkpoint = Checkpoint(next_offset, write_ts_us, was.active, event_time_us, was.oldest_timer_bucket, importing)
+        return lane, Work(partition, [], [], [], [], [], checkpoint, {"applied": 0, "repeat": 0, "parked": 0})
+
+    def _end(self, lane: Lane, work: Work) -> Work:
+        work.effects.extend(work.latest.values())
+        speaks = lane.promotions.speaker == self.group.version
+        if work.checkpoint.active != speaks:
+            work.checkpoint = msgspec.structs.replace(work.checkpoint, active=speaks)
+        lane.checkpoint = work.checkpoint
+        return work
+
+    def _entry(self, subject: Subject, partition: int, states: Mapping[Subject, StateRow]) -> SubjectEntry:
+        entry = self._cache.get(subject)
+        if entry is None:
+            row = states.get(subject)
+            entry = SubjectEntry(self._folding.decoded(row.blobs if row else {}), row)
+            self._cache.put(subject, partition, entry)
+        entry.work_number = self._work_number
+        return entry
+
+    def _tell(self, work: Work, subject: Subject, entry: SubjectEntry, ts_us: int) -> None:
+        due = entry.timers.to_tell(*subject, ts_us)
+        if due is not None:
+            work.timers.append(due)
 
     # -- one subject --------------------------------------------------------------------------------------------------
 
-    def _feed_subject(self, lane: Lane, work: Work, subject: Subject, entry: SubjectEntry, records: list[Arrived]) -> None:
-        if entry.applied_partition == work.partition and records[0].record.offset <= entry.applied_offset:
+    def _feed_subject(self, lane: Lane, work: Work, subject: Subject, entry: SubjectEntry, records: list[Arrived], *, again: bool = False) -> None:
+        if not again and entry.applied_partition == work.partition and records[0].record.offset <= entry.applied_offset:
             fresh = [arrived for arrived in records if arrived.record.offset > entry.applied_offset]
             work.results["repeat"] += len(records) - len(fresh)
             records = fresh
@@ -246,12 +237,12 @@ class Engine:
         done, failure = 0, None
         if foldable:
             before = entry.position()
-            books = lane.books.get(subject.tenant)
-            fold = self._folding.fold(Fold(subject, entry, work.partition, books), foldable)
+            books, promotions = lane.books.get(subject.tenant), lane.promotions if lane.promotions.matter(self.group.version) else None
+            fold = self._folding.fold(Fold(subject, entry, work.partition, books, promotions), foldable)
             done, failure = fold.done, fold.failure
             if failure is not None:
                 entry.go_back(before, self._folding.decoded(entry.blobs))
-                fold = self._folding.fold(Fold(subject, entry, work.partition, books), foldable[:done])
+                fold = self._folding.fold(Fold(subject, entry, work.partition, books, promotions), foldable[:done])
             if fold.ran:
                 self._keep(work, fold)
             work.results["repeat"] += fold.repeats
@@ -283,6 +274,7 @@ class Engine:
             else:
                 work.effects.append(effect)
         work.tallies.extend(fold.tallies)
+        work.withheld += fold.withheld
 
     def _park(self, lane: Lane, work: Work, subject: Subject, waiting: list[Arrived], failure: Failure | None) -> None:
         for arrived in waiting:

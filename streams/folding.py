@@ -50,6 +50,7 @@ class Folding:
         self._config = config
         self._settle_us = settle_us
         self._projections: tuple[Projection[Any], ...] = group.projections
+        self._version = group.version
         self._suffix = f"_v{group.version}"
         tables = group.tables()
         self._own_tables = frozenset(t.name for t in tables if len(t.partition_key) == len(Subject._fields))
@@ -129,6 +130,7 @@ class Folding:
             raise Poison(f"undecodable:{event.reason}")
         at = Moment(head.header.occurred_at_us, now_us, fold.partition, arrived.record.offset, self._config_of(fold))
         states, told, fold.record_ts_us = entry.states, fold.told, arrived.ts_us
+        fold.speaks = not arrived.imported and (fold.promotions is None or fold.promotions.of_record(at.offset) == self._version)
         for stop in route:
             if stop.called:
                 number, projection = stop.number, stop.projection
@@ -155,7 +157,7 @@ class Folding:
         timers, ran = entry.timers, False
         if books is not None:
             if entry.books < 0:
-                entry.books = _books_heard(fold, offset)
+                entry.books = books.heard(entry, fold.partition, offset)
             while entry.books < len(books.offsets) and books.offsets[entry.books] < offset:
                 read_us = max(entry.appended_us, books.appended_us[entry.books])
                 if timers.next_us < read_us:
@@ -163,7 +165,7 @@ class Folding:
                     self._expire(fold, arrived, read_us)
                 entry.appended_us = read_us
                 entry.books += 1
-                ran = self._configure(fold, arrived) or ran
+                ran = self._configure(fold, arrived, books.offsets[entry.books - 1]) or ran
         until_us = max(entry.appended_us, arrived.appended_us)
         if timers.next_us < until_us:
             ran = True
@@ -173,7 +175,7 @@ class Folding:
 
     def _expire(self, fold: Fold, arrived: Arrived, before_us: int) -> None:
         """Expire what expires before this moment, in order; each is applied at its due time, noticed at its expiry moment."""
-        entry, timers, offset = fold.entry, fold.entry.timers, arrived.record.offset
+        entry, timers, offset, version = fold.entry, fold.entry.timers, arrived.record.offset, self._version
         fold.record_ts_us = arrived.ts_us
         for _ in range(EXPIRIES_MAX):
             if timers.next_us >= before_us:
@@ -182,6 +184,7 @@ class Folding:
             if found is None:  # pragma: no cover - then there is no next
                 raise AssertionError
             timers.disarm(found.projection, found.name)
+            fold.speaks = not arrived.imported and (fold.promotions is None or fold.promotions.of_timer(found.expires_us) == version)
             at = Moment(found.due_us, found.expires_us, fold.partition, offset, self._config_of(fold))
             timer = Timer(found.name, found.due_us)
             for stop in self._expiring.get(found.projection, ()):
@@ -193,9 +196,10 @@ class Folding:
             fold.told.clear()
         raise Poison("timers_without_end")
 
-    def _configure(self, fold: Fold, arrived: Arrived) -> bool:
-        """Tell the projections that have a state of the rulebook that was just read; tell whether any wanted to know."""
+    def _configure(self, fold: Fold, arrived: Arrived, read_at: int) -> bool:
+        """Tell the projections that have a state of the rulebook at that offset; tell whether any wanted to know."""
         entry, ran = fold.entry, False
+        fold.speaks = not arrived.imported and (fold.promotions is None or fold.promotions.of_record(read_at) == self._version)
         fold.record_ts_us = arrived.ts_us
         at = Moment(entry.appended_us, entry.appended_us, fold.partition, arrived.record.offset, self._config_of(fold))
         for stop in self._configuring:
@@ -236,7 +240,10 @@ class Folding:
         for effect in step.effects:
             if effect.kind not in DESTINATIONS:
                 raise Poison(f"unknown_effect:{self._projections[number].name}")
-            fold.effects.append(effect)
+            if fold.speaks:
+                fold.effects.append(effect)
+            else:
+                fold.withheld += 1
         for tally in step.tallies:
             if self._figures.get(tally.table) != len(tally.key):
                 raise Poison(f"unknown_figure:{self._projections[number].name}")
@@ -288,13 +295,3 @@ class Folding:
                 raise Poison("state_too_large:timers")
             if fold.ran > 1 or blob != entry.timers.blob:
                 fold.timers_blob = blob
-
-
-def _books_heard(fold: Fold, offset: int) -> int:
-    """Return how many rulebooks a subject has heard of whose first record here is at `offset`: a new one, all before it."""
-    entry, books = fold.entry, fold.books
-    if books is None:  # pragma: no cover - the caller has looked
-        return 0
-    if entry.applied_offset < 0:
-        return books.before(offset)
-    return books.before(entry.applied_offset) if entry.applied_partition == fold.partition else books.until(entry.appended_us)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from projections.rules import Config
 from streams.books import Books, Position
 from streams.parking import Failure, ParkedCustomer
+from streams.promotions import Promotions
 from streams.store.port import Checkpoint
 
 __all__ = ["Lane"]
@@ -13,15 +14,18 @@ __all__ = ["Lane"]
 class Lane:
     """The engine's memory of a partition. `checkpoint` is what has been fed, not yet what has been written.
 
-    `books` are the rulebooks by tenant; a tenant of which none was read has `config`.
+    `books` are the rulebooks by tenant; a tenant of which none was read has `config`. `promotions` tell which version speaks where.
     """
 
-    __slots__ = ("books", "checkpoint", "config", "parked")
+    __slots__ = ("books", "checkpoint", "config", "parked", "promotions")
 
-    def __init__(self, checkpoint: Checkpoint, parked: dict[str, ParkedCustomer], config: Config, read: Iterable[Position] = ()) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, parked: dict[str, ParkedCustomer], config: Config, promotions: Promotions, read: Iterable[Position] = ()
+    ) -> None:
         self.checkpoint = checkpoint
         self.parked = parked
         self.config = config
+        self.promotions = promotions
         self.books: dict[str, Books] = {}
         for position in read:
             self.learn(position)

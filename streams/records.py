@@ -35,7 +35,8 @@ class Batch(msgspec.Struct, frozen=True):
 class Arrived(msgspec.Struct, gc=False):
     """One record on its way through a batch: what was read of it, and its write timestamp.
 
-    `hashed` is what its subject remembers it by, empty for records that may repeat.
+    `hashed` is what its subject remembers it by, empty for records that may repeat. `imported`: it was appended, and spoken of,
+    elsewhere; its append time is that of then.
     """
 
     record: RawRecord
@@ -43,18 +44,20 @@ class Arrived(msgspec.Struct, gc=False):
     appended_us: int
     ts_us: int
     hashed: bytes
+    imported: bool = False
 
 
 class Taken(msgspec.Struct):
     """A batch whose headers are decoded, grouped by subject in the order in which the log names them.
 
-    `config` are the records that are of no subject: what was published for all. `write_ts_us` is the last record's. `woke` counts
-    wake-ups that a group without timers leaves out.
+    `of_all` are the records that are of no subject: published rules, promotions, the end of an import. `write_ts_us` is the last
+    record's. `woke` counts wake-ups that a group without timers leaves out. `importing`: an import is under way after the last one.
     """
 
     batch: Batch
     by_subject: dict[Subject, list[Arrived]]
     event_time_us: int
     write_ts_us: int
-    config: list[Arrived]
+    of_all: list[Arrived]
     woke: int
+    importing: bool = False

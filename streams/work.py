@@ -10,6 +10,7 @@ from schemas.record import Record
 from streams.armed import Due
 from streams.books import Books, Position
 from streams.parking import Failure
+from streams.promotions import Promotion, Promotions
 from streams.store.port import CellValue, Checkpoint, RowWrite
 from streams.subjects import SubjectEntry
 
@@ -32,8 +33,8 @@ class Work(msgspec.Struct):
     topics while the batch is folded; in the end they stand behind the others in `effects`.
 
     `timers` says which subjects have another earliest timer than the driver knew; `tallies` become rows of the fan-out
-    (`streams/tallies.py`). `books` are the ids of rulebooks that were read for the first time, with their tenants; `refused` the
-    offsets of published configuration that could not be read, and why.
+    (`streams/tallies.py`). `books` are the rulebooks that were read for the first time; `refused` the offsets of published configuration
+    that could not be read, and why. `promoted` is the promotion that was read, `withheld` counts the effects that another version sends.
     """
 
     partition: int
@@ -47,6 +48,8 @@ class Work(msgspec.Struct):
     latest: dict[tuple[str, str], Effect] = {}
     books: list[Position] = []
     refused: list[tuple[int, str]] = []
+    promoted: Promotion | None = None
+    withheld: int = 0
 
     def count(self, result: str, n: int) -> None:
         """Count `n` records with this result."""
@@ -122,7 +125,8 @@ class Fold:
     `fan_out` and `own` are the merged rows, `blobs` the states and `timers_blob` the timers that changed, made when all records are
     folded; `ts_us` is the write timestamp of the last one that did anything. `touched` has a bit per projection that took a step.
     While a record is folded, `record_ts_us` is its write timestamp, and `told` holds the signals of the pass that is under way, each
-    with the number of the projection that gave it.
+    with the number of the projection that gave it. `promotions` tell who speaks, None where this version always does; `speaks` is
+    the answer for the step under way, and `withheld` counts the effects for which it was no.
     """
 
     __slots__ = (
@@ -136,23 +140,29 @@ class Fold:
         "merger",
         "own",
         "partition",
+        "promotions",
         "ran",
         "record_ts_us",
         "repeats",
+        "speaks",
         "subject",
         "tallies",
         "timers_blob",
         "told",
         "touched",
         "ts_us",
+        "withheld",
         "woke",
     )
 
-    def __init__(self, subject: Subject, entry: SubjectEntry, partition: int, books: Books | None) -> None:
+    def __init__(self, subject: Subject, entry: SubjectEntry, partition: int, books: Books | None, promotions: Promotions | None = None) -> None:
         self.subject = subject
         self.entry = entry
         self.partition = partition
         self.books = books
+        self.promotions = promotions
+        self.speaks = True
+        self.withheld = 0
         self.merger = RowMerger()
         self.fan_out: list[RowWrite] = []
         self.own: list[RowWrite] = []

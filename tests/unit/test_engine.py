@@ -8,7 +8,7 @@ from projections.kernel import Delete, Subject, Upsert
 from streams.engine import Engine
 from streams.records import RawRecord
 from streams.store.memory import MemoryStore
-from streams.store.port import Checkpoint, GroupVersion, RowWrite, StateRow
+from streams.store.port import GroupVersion, RowWrite, StateRow
 from streams.work import RowMerger, Work
 from tests.support.folds import folded
 from tests.support.ledger import CODEC, GROUP, batch, record, store
@@ -155,11 +155,11 @@ def test_a_version_that_is_not_active_sends_nothing() -> None:
     """Its rows are written; effects are dropped before any port sees them."""
     from projections.registry import GROUPS  # noqa: PLC0415
 
-    for active, sent in ((True, 1), (False, 0)):
+    for first, sent, withheld in ((1, 1, 0), (None, 1, 0), (0, 0, 2)):
         one = Engine(GROUPS["view"], CODEC, tenant="acme", cached_subjects_max=10)
-        one.open(0, Checkpoint(0, 0, active, 0))
+        one.open(0, None, first=first)
         work = one.feed(one.take(batch([record(0, 1, "a"), record(1, 1, "b")])), {})
-        assert len(work.effects) == sent
+        assert (len(work.effects), work.withheld, work.checkpoint.active) == (sent, withheld, bool(sent))
         assert work.own
 
 

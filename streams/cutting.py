@@ -1,0 +1,57 @@
+"""Cuts batches at the records that a driver must not fold together with what comes behind them: engine.md §5 and §6.
+
+A promotion ends its part: what comes behind it may have to wait (`streams/trailing.py`). A rebuild stands alone: the owner executes
+it (`streams/rebuilding.py`). Cheap: only the schema id of each record is looked at.
+"""
+
+from itertools import pairwise
+
+from schemas.codec import Codec, Undecodable
+from schemas.events import ProjectionPromoted, ProjectionRebuild
+from schemas.ids import Ids
+from streams.records import Batch, RawRecord
+
+__all__ = ["Cutter"]
+
+_FRAME = 5
+
+
+class Cutter:
+    """Cuts for one version of one group."""
+
+    def __init__(self, codec: Codec, group: str, version: int) -> None:
+        self._codec = codec
+        self._group = group
+        self._version = version
+        wanted = {ProjectionPromoted.FULL_NAME, ProjectionRebuild.FULL_NAME}
+        self._frames = frozenset(b"\x00" + entry.id.to_bytes(4, "big") for entry in Ids.load().entries if entry.name in wanted)
+
+    def cut(self, batch: Batch) -> list[Batch]:
+        """Return a batch in parts, in order; usually there is one, the batch itself."""
+        frames = self._frames
+        marks = [n for n, record in enumerate(batch.records) if record.value[:_FRAME] in frames]
+        if not marks:
+            return [batch]
+        cuts = {0, len(batch.records)}
+        for n in marks:
+            event = self._event(batch.records[n])
+            if isinstance(event, ProjectionPromoted) and event.group == self._group:
+                cuts.add(n + 1)
+            elif self._is_ours(event):
+                cuts |= {n, n + 1}
+        at = sorted(cuts)
+        return [Batch(batch.partition, batch.records[first:end], batch.epoch, batch.topic) for first, end in pairwise(at) if first < end]
+
+    def rebuild_of(self, batch: Batch) -> ProjectionRebuild | None:
+        """Return the rebuild that a part of `cut` consists of; None if it is of ordinary records."""
+        if len(batch.records) != 1 or batch.records[0].value[:_FRAME] not in self._frames:
+            return None
+        event = self._event(batch.records[0])
+        return event if isinstance(event, ProjectionRebuild) and self._is_ours(event) else None
+
+    def _is_ours(self, event: object) -> bool:
+        return isinstance(event, ProjectionRebuild) and (event.group, event.version) == (self._group, self._version)
+
+    def _event(self, record: RawRecord) -> object:
+        event = self._codec.decode(record.value)
+        return None if isinstance(event, Undecodable) else event
