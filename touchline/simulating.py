@@ -29,6 +29,7 @@ from streams.digesting import store_digest
 from streams.simulation import Simulation
 from streams.store.catalogue import known_tables
 from streams.store.columns import text
+from streams.store.port import Store
 from touchline.emitting import Effects, SortedLines, emit_clocks, emit_rows
 from touchline.errors import TouchlineError
 from touchline.intake import Intake
@@ -36,7 +37,7 @@ from touchline.keyring.keyfile import KeyFile
 from touchline.settings import Settings
 from touchline.simulated_store import SimulatedStore
 
-__all__ = ["Simulated"]
+__all__ = ["Simulated", "is_read", "parked_places", "print_rows", "raise_for_parked", "unread"]
 
 _SLICE: Final = 10_000
 _TOLD_MAX: Final = 3
@@ -61,10 +62,10 @@ class Simulated:
         self._until_us = until_us
         self._settle_us = settings.settle_s * 1_000_000
         self._books = books
-        self._groups = [group for group in GROUPS.values() if _is_read(group, wanted)]
+        self._groups = [group for group in GROUPS.values() if is_read(group, wanted)]
         self._keys = KeyFile.load_or_create(settings.key_file)
         self._codec = Codec()
-        self._store = SimulatedStore(known_tables(), _unread(self._groups, wanted))
+        self._store = SimulatedStore(known_tables(), unread(self._groups, wanted))
         self._simulation = Simulation(
             self._groups,
             self._store,
@@ -91,23 +92,12 @@ class Simulated:
         finally:
             gc.enable()
         self._intake.quarantine(refusal.reason for refusal in self._simulation.refusals)
-        for row in await self._store.scan("parked_customer"):
-            self._parked[" ".join([text(row, "name") + ":", text(row, "reason"), text(row, "failed_at", "")]).rstrip()] += 1
+        self._parked = await parked_places(self._store)
 
     async def print(self, out: BinaryIO) -> None:
         """Print what is wanted, sorted, and the digests behind it."""
         self._effects.emit()
-        for group in self._groups:
-            if "rows" in self._wanted:
-                await emit_rows(self._store, group, self._codec, self._lines)
-            for table in group.reader_tables if "clocks" in self._wanted else ():
-                if table.name == _CLOCK:
-                    await emit_clocks(self._store, table, self._lines, as_of_us=self._end_us, books=self._books)
-        self._lines.write(out)
-        for group in self._groups if "digest" in self._wanted else ():
-            found = await store_digest(self._store, group, self._codec)
-            line = {"kind": "digest", "group": group.name, "version": group.version, "digest": found}
-            out.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        await print_rows(self._store, self._groups, self._codec, self._wanted, self._lines, out=out, as_of_us=self._end_us, books=self._books)
 
     def tell(self) -> None:
         """Tell on standard error what became of the records. Raises `TouchlineError` if customers were parked."""
@@ -125,9 +115,7 @@ class Simulated:
             f" + refused {counts.refused:,}; parked customers {parked:,}; {time.monotonic() - self._began_s:.1f} s",
             err=True,
         )
-        if parked:
-            why = "; ".join(f"{place} ({n:,})" for place, n in self._parked.most_common(_TOLD_MAX))
-            raise TouchlineError(f"Customers parked: {parked:,}. A projection failed on an event of theirs: {why}.", next_step="mend the projection.")
+        raise_for_parked(parked, self._parked)
 
     @property
     def _end_us(self) -> int:
@@ -148,12 +136,51 @@ class Simulated:
                 progress.update(task, completed=self._intake.done)
 
 
-def _is_read(group: Group, wanted: frozenset[str]) -> bool:
+async def print_rows(
+    store: Store,
+    groups: Sequence[Group],
+    codec: Codec,
+    wanted: frozenset[str],
+    lines: SortedLines,
+    *,
+    out: BinaryIO,
+    as_of_us: int,
+    books: Sequence[Rulebook],
+) -> None:
+    """Print the rows and clocks that are wanted, sorted among the lines that are there, and the digests behind them."""
+    for group in groups:
+        if "rows" in wanted:
+            await emit_rows(store, group, codec, lines)
+        for table in group.reader_tables if "clocks" in wanted else ():
+            if table.name == _CLOCK:
+                await emit_clocks(store, table, lines, as_of_us=as_of_us, books=books)
+    lines.write(out)
+    for group in groups if "digest" in wanted else ():
+        line = {"kind": "digest", "group": group.name, "version": group.version, "digest": await store_digest(store, group, codec)}
+        out.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+
+
+def raise_for_parked(parked: int, why: Counter[str]) -> None:
+    """Raise `TouchlineError` if customers were parked, with the places where most of them failed."""
+    if parked:
+        places = "; ".join(f"{place} ({n:,})" for place, n in why.most_common(_TOLD_MAX))
+        raise TouchlineError(f"Customers parked: {parked:,}. A projection failed on an event of theirs: {places}.", next_step="mend the projection.")
+
+
+async def parked_places(store: Store) -> Counter[str]:
+    """Return how many customers are parked, by the group, the reason and the place in the code."""
+    return Counter(
+        " ".join([text(row, "name") + ":", text(row, "reason"), text(row, "failed_at", "")]).rstrip() for row in await store.scan("parked_customer")
+    )
+
+
+def is_read(group: Group, wanted: frozenset[str]) -> bool:
     """Tell whether a group must run: all for effects, rows and digests; for clocks alone the one that has clocks."""
     return wanted != {"clocks"} or any(table.name == _CLOCK for table in group.tables())
 
 
-def _unread(groups: Iterable[Group], wanted: frozenset[str]) -> frozenset[str]:
+def unread(groups: Iterable[Group], wanted: frozenset[str]) -> frozenset[str]:
+    """Return the tables (physical names) whose rows nobody will ask for."""
     if wanted & {"rows", "digest"}:
         return frozenset()
     kept = _LOADED | {_CLOCK}

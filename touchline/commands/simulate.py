@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _EMITS: Final = ("clocks", "effects", "rows", "digest")
-_FORMS: Final = ("events", "bank-calls", "tweets")
+_LOG: Final = "log"
+_FORMS: Final = ("events", "bank-calls", "tweets", _LOG)
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, readable=True, help="Read in this order.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, readable=True, help="Read in this order; of a log its folder.")],
     *,
     form: Annotated[str | None, typer.Option("--format", help=f"{', '.join(_FORMS)}; default: what a file looks like.")] = None,
     policies: Annotated[
@@ -46,7 +47,8 @@ def simulate(
     """Fold files of events into clocks, effects and rows, printed as JSON lines sorted by time, kind and id.
 
     Nothing is sent or stored. Ids are those of the live system, by this machine's key file; texts and names are left out.
-    Append time is a line's `appendedat`, else its `time`, and never goes backwards. A summary goes to standard error.
+    Append time is a line's `appendedat`, else its `time`, and never goes backwards. A summary goes to standard error. What
+    `touchline log export` wrote is folded as it lies there, under the rules that are in it, to the digests of the live tables.
     """
     from touchline.emitting import Output, SortedLines
     from touchline.simulating import Simulated
@@ -54,6 +56,11 @@ def simulate(
     if form is not None and form not in _FORMS:
         raise typer.BadParameter(f"choose from {', '.join(_FORMS)}.", param_hint="--format")
     wanted, until_us = _wanted(emit, digest=digest), _until_us(until)
+    if _is_log(files, form):
+        if policies is not None:
+            raise typer.BadParameter("a log has its own rules; `touchline what-if` folds it under others.", param_hint="--policies")
+        _simulate_log(files, wanted, until_us, out, tenant)
+        return
     books = () if policies is None else (_rulebook(policies),)
     settings = load_settings()
     with Output(out) as stream, SortedLines() as lines:
@@ -63,24 +70,47 @@ def simulate(
     run.tell()
 
 
+def _is_log(files: list[Path], form: str | None) -> bool:
+    """Tell whether the files are of an exported log: by what was said, else by what they look like."""
+    folders = [path for path in files if path.is_dir()]
+    if form not in {None, _LOG} and folders:
+        raise typer.BadParameter(f"{folders[0]} is a folder: only a log is one.", param_hint="FILE")
+    return form == _LOG or bool(folders) or all(path.suffix == ".avro" for path in files)
+
+
+def _simulate_log(files: list[Path], wanted: frozenset[str], until_us: int | None, out: Path, tenant: str | None) -> None:
+    from touchline.emitting import Output, SortedLines
+    from touchline.simulating_log import SimulatedLog
+
+    settings = load_settings(**({"tenant": tenant} if tenant is not None else {}))
+    with Output(out) as stream, SortedLines() as lines:
+        run = SimulatedLog(settings, lines, wanted, files, until_us=until_us)
+        asyncio.run(run.feed())
+        asyncio.run(run.print(stream))
+    run.tell()
+
+
 def digest_of_store(
-    group: Annotated[str, typer.Option("--group", "-g", help="Which group of projections.")] = "view",
+    group: Annotated[str, typer.Option("--group", "-g", metavar="GROUP[@VERSION]", help="Which group; without a version the active one.")] = "view",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print the digest of a group's tables: equal to `simulate --digest` over the same events. Reads the tables whole."""
-    from projections.registry import GROUPS
+    """Print the digest of a group's tables: equal to `simulate --digest` over the same events. Reads them page by page."""
+    from projections.registry import GROUPS, Group, find
     from streams.digesting import store_digest
+    from streams.reading import ActiveVersions
+    from touchline.group_names import named
     from touchline.tables import connected
 
-    found = GROUPS.get(group)
-    if found is None:
+    name, number = named(group)
+    if name not in GROUPS:
         raise typer.BadParameter(f"choose from {', '.join(GROUPS)}.", param_hint="--group")
 
-    async def read() -> str:
+    async def read() -> tuple[Group, str]:
         async with connected(load_settings()) as store:
-            return await store_digest(store, found)
+            found = find(name, (await ActiveVersions(store).of(name)).version if number is None else number)
+            return found, await store_digest(store, found)
 
-    digest = asyncio.run(read())
+    found, digest = asyncio.run(read())
     typer.echo(
         json.dumps({"group": found.name, "version": found.version, "digest": digest}) if as_json else f"{digest}  {found.name} v{found.version}"
     )

@@ -1,0 +1,81 @@
+"""`touchline log`, as far as it goes without servers: what it refuses, and how it says so."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from streams.log_exporting import await_orphans, exclusively
+from tests.support.small_cluster import SmallCluster, exported
+from touchline.commands import log, simulate
+from touchline.errors import Refused
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    found = typer.Typer()
+    log.register(found)
+    simulate.register(found)
+    return found
+
+
+def test_a_folder_without_an_export_is_refused(app: typer.Typer, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["log", "import", str(tmp_path)])
+    assert isinstance(done.exception, Refused)
+    assert "holds no export: there is no manifest.json" in str(done.exception)
+
+
+def test_a_topic_that_is_no_part_of_the_log_is_wrong_use(app: typer.Typer, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["log", "export", str(tmp_path), "--topic", "interaction,audit"])
+    assert done.exit_code == 2
+    assert "choose from interaction, config" in done.output
+
+
+def test_an_export_keeps_the_topics_that_it_began_with(app: typer.Typer, tmp_path: Path) -> None:
+    """They are of one moment: rules that some partitions have heard of lie in both."""
+    exported(SmallCluster(), tmp_path)
+    done = CliRunner().invoke(app, ["log", "export", str(tmp_path), "--topic", "config"])
+    assert isinstance(done.exception, Refused)
+    assert "is an export of interaction, config" in str(done.exception)
+
+
+def test_a_place_where_nothing_can_be_written_is_refused(app: typer.Typer, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    done = CliRunner().invoke(app, ["log", "export", str(file / "below")])
+    assert isinstance(done.exception, Refused)
+    assert "cannot be written" in str(done.exception)
+
+
+def test_a_folder_is_one_runs_at_a_time(tmp_path: Path) -> None:
+    with exclusively(tmp_path):
+        with pytest.raises(Refused, match="is in use by another run"), exclusively(tmp_path):
+            raise AssertionError
+        await_orphans(tmp_path)
+    with exclusively(tmp_path):
+        pass
+
+
+def test_a_log_is_not_folded_under_other_rules(app: typer.Typer, tmp_path: Path) -> None:
+    policies = tmp_path / "p.toml"
+    policies.touch()
+    done = CliRunner().invoke(app, ["simulate", str(tmp_path), "--policies", str(policies)])
+    assert done.exit_code == 2
+    assert "a log has its own rules" in done.output
+
+
+def test_only_a_log_is_a_folder(app: typer.Typer, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["simulate", str(tmp_path), "--format", "events"])
+    assert done.exit_code == 2
+    assert "only a log is one" in " ".join(done.output.split())
+
+
+def test_an_interrupted_export_says_how_to_go_on(app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("touchline.log_transfer.export_log", interrupted)
+    done = CliRunner().invoke(app, ["log", "export", str(tmp_path)])
+    assert done.exit_code == 130
+    assert "run the same command again to go on" in done.output
