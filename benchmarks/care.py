@@ -23,11 +23,11 @@ from projections.registry import GROUPS, Group
 from projections.rules import Rulebook
 from schemas.codec import Codec, Head
 from streams.armed import Expiry
+from streams.collector import calm_collector
 from streams.effects import DESTINATIONS
 from streams.engine import Engine
 from streams.published import publication
 from streams.records import Batch, RawRecord
-from streams.runner import calm_collector
 from streams.timers import TimerWheel
 from streams.wakeups import Wake
 from streams.work import Work

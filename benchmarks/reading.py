@@ -15,7 +15,7 @@ from benchmarks.child import Specification, report, settings_of, specification
 from benchmarks.figures import Usage
 from benchmarks.meter import CountedStore, Meter
 from schemas.codec import Codec
-from streams.reading import CustomerReader, active_version
+from streams.reading import ActiveVersions, CustomerReader
 from streams.store.cassandra import CassandraStore
 
 __all__ = ["Reads"]
@@ -34,7 +34,7 @@ async def _run(spec: Specification) -> Reads:
     settings = settings_of(spec)
     store = CountedStore(await CassandraStore.connect(settings))
     try:
-        group = active_version()
+        group = await ActiveVersions(store).of()
         customers = sorted({str(row["customer_id"]) for row in await store.scan(f"customer_v{group.version}")})
         reader, rng = CustomerReader(store, Codec(), group), random.Random(5)  # noqa: S311 - the same customers every time
         for customer in rng.choices(customers, k=_WARM_UP):

@@ -23,13 +23,14 @@ from schemas.topics import CHANNELS
 from streams.assembly import resolver_group
 from streams.consumption import Consumption
 from streams.engine import Engine
+from streams.hosted import Runner
 from streams.kafka import Place
 from streams.live import build_app, run_worker
 from streams.outbox import KafkaEffects
 from streams.records import Batch
 from streams.resolver import ResolverRunner
 from streams.resolving import Resolver
-from streams.runner import GroupRunner, Runner
+from streams.runner import GroupRunner
 from streams.store.cassandra import CassandraStore
 from streams.store.catalogue import known_tables
 from touchline.logging import configure_logging
@@ -176,7 +177,8 @@ def main(arguments: Sequence[str]) -> Any:  # noqa: ANN401 - it does not return 
     if spec.options.get("host") == "bare":
         return asyncio.run(_bare(spec, settings))
     name = str(spec.options["group"])
-    return run_worker(build_app(settings, lambda chosen: _built(spec, chosen), [name]))
+    group = GROUPS_MEASURED.get(name)
+    return run_worker(build_app(settings, lambda chosen: _built(spec, chosen), [name if group is None else f"{name}.v{group.version}"]))
 
 
 if __name__ == "__main__":

@@ -8,14 +8,17 @@ import typer
 if TYPE_CHECKING:
     from benchmarks.clocks import ClocksPlan
     from benchmarks.pipeline import Plan
+    from benchmarks.replay import ReplayPlan
 
 __all__ = ["register"]
 
 _EXAMPLE = "Example:  touchline bench pipeline --events 50000 --only job --only codec"
 _CLOCKS_EXAMPLE = "Example:  touchline bench clocks --only fold --only calendar"
+_REPLAY_EXAMPLE = "Example:  touchline bench replay --only job --events 100000"
 _EVENTS_MIN = 2_000
 _NORMAL = 100_000
 _FOLDED = 50_000
+_REPLAYED = 200_000
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +27,7 @@ def register(app: typer.Typer) -> None:
     group.callback()(every)
     group.command("pipeline", epilog=_EXAMPLE)(pipeline)
     group.command("clocks", epilog=_CLOCKS_EXAMPLE)(clocks)
+    group.command("replay", epilog=_REPLAY_EXAMPLE)(replay)
     app.add_typer(group, name="bench")
 
 
@@ -32,6 +36,7 @@ def every(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         pipeline()
         clocks()
+        replay()
 
 
 def pipeline(
@@ -117,6 +122,55 @@ def clocks(
         typer.echo(json.dumps(to_json(found, {"events": events, "repeat": repeat, "mails": mails, **said})))
     else:
         console.print(f"\n{said['cpus']} CPUs, load {said['load']} at the end, Python {said['python']}.", style="dim")
+
+
+def replay(
+    *,
+    events: Annotated[int, typer.Option(min=_EVENTS_MIN, help="Events of the log that is replayed.")] = _REPLAYED,
+    repeat: Annotated[int, typer.Option(min=1, max=20, help="Runs of which the median counts.")] = 3,
+    only: Annotated[list[str] | None, typer.Option(help="Only this part; repeat it for several: job, processes, latency, memory.")] = None,
+    memory_events: Annotated[int, typer.Option(min=_EVENTS_MIN, help="Events over which the memory is watched (with --only memory).")] = 5_000_000,
+    here: Annotated[bool, typer.Option("--here", help="Use the servers of the settings instead of a private stack.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Measure a replay beside the live path over one log: CPU, rows and requests per event, two processes, live latency, memory.
+
+    Needs servers, as `touchline bench pipeline` does: a private stack in .touchline/bench. About ten minutes by default, and half an
+    hour more for the memory.
+
+    Example: touchline bench replay --only job --events 100000
+    """
+    from rich.console import Console
+
+    from benchmarks.pipeline import circumstances
+    from benchmarks.replay import measured
+    from benchmarks.show import WIDTH, show
+    from benchmarks.show import as_json as to_json
+    from benchmarks.stage import staged
+    from touchline.logging import configure_logging
+
+    plan = _replay_plan(events, repeat, memory_events, only or [])
+    configure_logging("error")
+    console, progress, found = Console(highlight=False), Console(stderr=True, highlight=False), []
+    console.width = max(console.width, WIDTH)
+    with progress.status("Starting the servers") as spinner, staged(here=here, say=progress.print) as stage:
+        for section in measured(stage, plan, spinner.update):
+            found.append(section)
+            if not as_json:
+                show(section, console)
+        said = circumstances(stage)
+    if as_json:
+        typer.echo(json.dumps(to_json(found, {"events": events, "repeat": repeat, **said})))
+    else:
+        console.print(f"\n{said['cpus']} CPUs shared by clients and servers, load {said['load']} at the end, Python {said['python']}.", style="dim")
+
+
+def _replay_plan(events: int, repeat: int, memory_events: int, only: list[str]) -> "ReplayPlan":
+    """Return what is to be measured. Raises `typer.BadParameter` for a part that there is not."""
+    from benchmarks.replay import NAMES, ReplayPlan
+
+    _refuse_unknown(only, NAMES)
+    return ReplayPlan(events=events, repeat=repeat, memory_events=memory_events, parts=frozenset(only) if only else frozenset(NAMES) - {"memory"})
 
 
 def _clocks_plan(events: int, repeat: int, mails: int, only: list[str]) -> "ClocksPlan":

@@ -1,0 +1,94 @@
+"""One build of a version at a time: a row that only one process can hold, by lightweight transactions. Over the store port only.
+
+Two builds side by side would write the same rows, but not the same figures: each adds up what it has read itself. A holder that died is
+known by its age, on its own machine at once by its process.
+"""
+
+import os
+import socket
+from typing import Final
+
+from streams.store.columns import integer, text
+from streams.store.port import Cells, GroupVersion, Store
+from touchline.errors import Refused
+
+__all__ = ["HELD_S", "RENEW_EVERY_S", "Lease", "this_process"]
+
+HELD_S: Final = 15.0
+"""For so long a lease is good from its last renewal on."""
+
+RENEW_EVERY_S: Final = 3.0
+
+_TABLE: Final = "projection_build"
+_ROW: Final = -1
+"""In place of a partition."""
+
+
+def this_process() -> str:
+    """Return the name of this process: its machine and number."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+class Lease:
+    """The right to build one version. Times are epoch µs, given by the caller."""
+
+    def __init__(self, store: Store, version: GroupVersion, holder: str) -> None:
+        self._store = store
+        self._version = version
+        self._holder = holder
+        self._until_us = 0
+
+    async def holder(self, now_us: int) -> str:
+        """Return who holds it now, empty if nobody does."""
+        name, until_us = await self._row()
+        return name if until_us > now_us and not _is_dead(name) else ""
+
+    async def take(self, now_us: int) -> None:
+        """Take it. Raises `Refused` if somebody else has it, saying who."""
+        other = await self.holder(now_us)
+        if (other and other != self._holder) or not await self._swap(now_us, round(HELD_S * 1e6)):
+            raise Refused(
+                f"{self._version.group} v{self._version.version} is being built by {other or 'somebody else'} (machine:process).",
+                reason="build_under_way",
+                next_step="wait for it, or end it there with Ctrl-C and run this again: it goes on where that one has stopped.",
+            )
+
+    async def renew(self, now_us: int) -> None:
+        """Keep it. Raises `Refused` if it was lost: this process was away for too long, and somebody else goes on."""
+        if not await self._swap(now_us, round(HELD_S * 1e6), mine=True):
+            raise Refused(
+                f"{self._version.group} v{self._version.version} is built by somebody else since this process was away.",
+                reason="build_lost",
+                next_step="see `touchline projection status`.",
+            )
+
+    async def give_back(self, now_us: int) -> None:
+        """Let somebody else have it at once."""
+        await self._swap(now_us, 0, mine=True)
+
+    async def _swap(self, now_us: int, span_us: int, *, mine: bool = False) -> bool:
+        name, until_us = await self._row()
+        if mine and name != self._holder:
+            return False
+        expected: Cells | None = {"holder": name, "held_until": until_us} if name else None
+        made: Cells = {"holder": self._holder, "held_until": now_us + span_us}
+        return await self._store.swap(_TABLE, (*self._version, _ROW), made, expected=expected)
+
+    async def _row(self) -> tuple[str, int]:
+        rows = await self._store.read(_TABLE, {"name": self._version.group, "version": self._version.version}, upto=(_ROW,))
+        found = [(text(row, "holder", ""), integer(row, "held_until", 0)) for row in rows if row["partition"] == _ROW]
+        return found[0] if found else ("", 0)
+
+
+def _is_dead(holder: str) -> bool:
+    """Tell whether a process of this machine is gone; of another machine nothing is known."""
+    machine, _, number = holder.rpartition(":")
+    if machine != socket.gethostname() or not number.isdigit():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

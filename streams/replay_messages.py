@@ -1,0 +1,73 @@
+"""What a build says to its processes, and they to it. Values only; they go through a pipe."""
+
+from typing import Literal
+
+import msgspec
+
+from touchline.settings import Settings
+
+__all__ = ["Failed", "Go", "OnError", "Opened", "Progress", "Rate", "Rested", "Share", "Stop"]
+
+OnError = Literal["stop", "park"]
+"""What to do with a record that cannot be folded."""
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What one process replays: these partitions of this version. `first` is the version that speaks below the first promotion."""
+
+    settings: Settings
+    group: str
+    version: int
+    first: int
+    partitions: tuple[int, ...]
+    chunk_records: int
+    on_error: OnError
+
+
+class Go(msgspec.Struct, frozen=True):
+    """Replay up to these offsets."""
+
+    ends: dict[int, int]
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """Do not do more events per second than this; None: as many as you can."""
+
+    per_s: float | None
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Finish your chunk, write it, and leave."""
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """The partitions are open at these offsets."""
+
+    offsets: dict[int, int]
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a process is, since it began. `waiting`: it has waited for store or log for so many seconds."""
+
+    offsets: dict[int, int]
+    records: int
+    rows: int
+    withheld: int
+    expired: int
+    parked: int
+    refused: int
+    waiting_s: float = 0.0
+
+
+class Rested(msgspec.Struct, frozen=True):
+    """A `Go` is done; or it is not, because of a `Stop`."""
+
+    complete: bool
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """It cannot go on, and leaves. `kind` is the name of the error's class."""
+
+    kind: str
+    what: str
+    next_step: str
