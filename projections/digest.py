@@ -20,7 +20,20 @@ import msgspec
 from projections.tables import Table, readers_use
 from schemas.record import Event, Record
 
-__all__ = ["Decode", "Difference", "Rows", "difference", "digest", "digests_by_customer", "reduced"]
+__all__ = [
+    "Decode",
+    "Difference",
+    "Rows",
+    "difference",
+    "differing_columns",
+    "digest",
+    "digests_by_customer",
+    "encoded",
+    "owner_of",
+    "reduced",
+    "reduced_row",
+    "sums_added",
+]
 
 Rows = Mapping[str, Iterable[Mapping[str, object]]]
 """Rows by logical table name (`timeline`, not `timeline_v1`)."""
@@ -65,8 +78,7 @@ def digests_by_customer(tables: Iterable[Table], rows: Rows, *, decode: Decode |
     owned: dict[tuple[str, str], dict[str, dict[_Key, _Cells]]] = {}
     for table, found in _seen_by_readers(tables, rows, decode).items():
         for key, cells in found.items():
-            owner = str(cells.get("tenant") or ""), str(cells.get("customer_id") or cells.get("home_customer_id") or "")
-            owned.setdefault(owner, {}).setdefault(table, {})[key] = cells
+            owned.setdefault(owner_of(cells), {}).setdefault(table, {})[key] = cells
     return {owner: _hash(found) for owner, found in sorted(owned.items())}
 
 
@@ -90,14 +102,46 @@ def difference(tables: Iterable[Table], before: Rows, after: Rows, *, limit: int
     return found[:limit]
 
 
+def reduced_row(table: Table, row: Mapping[str, object], *, decode: Decode | None = None) -> tuple[_Key, _Cells] | None:
+    """Return what the digest sees of one row of a reader table, and under which key; None if it does not count.
+
+    For rows that come one after the other (`streams/verifying_sums.py`). Two things show only beside other rows: the partial
+    values of a figure lie under one key and are added up (`sums_added`), and a month counts if a row of the timeline in it does.
+    Several rows under one key are the same row: a timeline's bucket of a month and of a day in it.
+    """
+    if (table.name == "timeline" and row.get("hidden")) or (table.name == "open_clock" and row.get("state") in _GONE):
+        return None
+    cells = _cells(table, row, decode)
+    return tuple(cells.get(column) for column in table.primary_key), cells
+
+
+def sums_added(*sums: object) -> dict[str, int]:
+    """Add up partial values of a figure; what comes to nothing is not there."""
+    total: Counter[str] = Counter()
+    for one in sums:
+        total.update(one if isinstance(one, dict) else {})
+    return {name: n for name, n in total.items() if n}
+
+
+def owner_of(cells: Mapping[str, object]) -> tuple[str, str]:
+    """Return (tenant, customer) whose row it is: without a customer_id its home's; without either, nobody's (`""`)."""
+    return str(cells.get("tenant") or ""), str(cells.get("customer_id") or cells.get("home_customer_id") or "")
+
+
+def encoded(value: object) -> bytes:
+    """Return a value of a row, or a whole row, as the bytes that digests are made of."""
+    return _encode(value)
+
+
+def differing_columns(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+    """Return the columns in which two reduced rows differ, sorted."""
+    return [column for column in sorted(before.keys() | after.keys()) if _encode(before.get(column)) != _encode(after.get(column))]
+
+
 def _compare(table: str, key: _Key, before: _Cells | None, after: _Cells | None) -> list[Difference]:
     if before is None or after is None:
         return [Difference(table, key, "", before, after)]
-    return [
-        Difference(table, key, column, before.get(column), after.get(column))
-        for column in sorted(before.keys() | after.keys())
-        if _encode(before.get(column)) != _encode(after.get(column))
-    ]
+    return [Difference(table, key, column, before.get(column), after.get(column)) for column in differing_columns(before, after)]
 
 
 def _seen_by_readers(tables: Iterable[Table], rows: Rows, decode: Decode | None) -> dict[str, dict[_Key, _Cells]]:
@@ -108,12 +152,12 @@ def _seen_by_readers(tables: Iterable[Table], rows: Rows, decode: Decode | None)
             continue
         kept: dict[_Key, _Cells] = {}
         for row in rows.get(table.name, ()):
-            if (table.name == "timeline" and row.get("hidden")) or (table.name == "open_clock" and row.get("state") in _GONE):
+            found = reduced_row(table, row, decode=decode)
+            if found is None:
                 continue
-            cells = _cells(table, row, decode)
-            key = tuple(cells.get(column) for column in table.primary_key)
+            key, cells = found
             if "sums" in table.columns:
-                cells["sums"] = _added(kept.get(key, {}).get("sums"), cells.get("sums"))
+                cells["sums"] = sums_added(kept.get(key, {}).get("sums"), cells.get("sums"))
             kept[key] = cells
         seen[table.name] = {key: cells for key, cells in kept.items() if cells["sums"]} if "sums" in table.columns else kept
     if "timeline" in seen and "timeline_months" in seen:
@@ -133,14 +177,6 @@ def _cells(table: Table, row: Mapping[str, object], decode: Decode | None) -> _C
     if table.name.startswith("timeline"):
         cells["month"] = str(cells["month"])[:_MONTH_CHARS]
     return cells
-
-
-def _added(*sums: object) -> dict[str, int]:
-    """Add up partial values; what comes to nothing is not there."""
-    total: Counter[str] = Counter()
-    for one in sums:
-        total.update(one if isinstance(one, dict) else {})
-    return {name: n for name, n in total.items() if n}
 
 
 def _hash(seen: Mapping[str, Mapping[_Key, _Cells]]) -> str:
