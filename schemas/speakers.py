@@ -4,7 +4,7 @@ from typing import Final
 
 __all__ = ["is_internal", "is_told"]
 
-_INTERNAL: Final = frozenset({"config", "privacy", "timer", "projection", "clock", "work", "sla", "unanswered", "identity"})
+_INTERNAL: Final = frozenset({"config", "privacy", "timer", "projection", "log", "clock", "work", "sla", "unanswered", "identity"})
 """Families that only this product itself says (`identity.observed` excepted): an import of them is refused as an unknown type."""
 
 _ASKED_AND_TOLD: Final = frozenset({"alert", "escalation"})

@@ -102,6 +102,8 @@ def test_what_a_type_may_say_and_does_not_is_left_to_its_schema() -> None:
 
 def test_what_only_the_product_says_is_internal() -> None:
     assert [kind for kind in ("sla.breached", "alert.raised", "work.assigned", "identity.linked", "escalation.held") if not is_internal(kind)] == []
+    machinery = ("config.published", "timer.woke", "projection.promoted", "projection.rebuild", "log.imported", "identity.copied", "privacy.erased")
+    assert [kind for kind in machinery if not is_internal(kind)] == []
     assert [kind for kind in ("message.sent", "alert.snooze_requested", "alert.note_added", "identity.observed") if is_internal(kind)] == []
 
 
