@@ -16,7 +16,7 @@ from projections.last_contacts import Entry
 from projections.order import Order, order_of
 from projections.preferences import Preferences
 from schemas import events
-from schemas.events import CustomerSnapshot, Header
+from schemas.events import CustomerSnapshot
 from schemas.record import Event
 
 __all__ = ["FACETS", "SNAPSHOT", "Customer", "CustomerState"]
@@ -87,17 +87,24 @@ class Customer:
         rows.append(Upsert("customer", (header.tenant, customer_id), {"as_of": _as_of(state, at)}))
         if not changed and not publish:
             return Step(state, tuple(rows))
-        view = _view(state, header, at)
+        view = _view(state, header.tenant, customer_id, at)
         for name in changed:
             body = getattr(view, name)
             rows.append(Upsert("customer", (header.tenant, customer_id, name), {"body": body, "updated_at": at.appended_at_us}))
         if state.canonical_id is None:
             return Step(state, tuple(rows), (), (Effect(SNAPSHOT, customer_id, view),))
-        return Step(state, tuple(rows), (), (Effect(SNAPSHOT, customer_id, _merged(state, header, at)),) if publish else ())
+        return Step(state, tuple(rows), (), (Effect(SNAPSHOT, customer_id, _merged(state, header.tenant, customer_id, at)),) if publish else ())
 
     def expire(self, state: CustomerState, timer: Timer, at: Moment) -> Step[CustomerState]:  # noqa: ARG002 - it arms none
         """Do nothing: this projection arms no timers."""
         return Step(state)
+
+    def publish(self, state: CustomerState, subject: Subject, at: Moment) -> tuple[Effect, ...]:
+        """Return the snapshot of a customer as the state knows it; none of an agent, or of a customer of whom nothing is known."""
+        if not state.newest_us or subject.id.startswith(_NOT_CUSTOMERS):
+            return ()
+        view = (_view if state.canonical_id is None else _merged)(state, subject.tenant, subject.id, at)
+        return (Effect(SNAPSHOT, subject.id, view),)
 
     def _identity(self, state: CustomerState, event: Event, order: Order, rows: list[RowChange], changed: list[str]) -> bool:
         """Follow links of this customer to another, and copies that came from one. Tell whether a snapshot is due at once.
@@ -133,25 +140,25 @@ def _as_of(state: CustomerState, at: Moment) -> dict[str, str]:
     return {"partition": str(at.partition), "offset": str(at.offset), "event_time_us": str(state.newest_us)}
 
 
-def _view(state: CustomerState, header: Header, at: Moment) -> CustomerSnapshot:
+def _view(state: CustomerState, tenant: str, customer_id: str, at: Moment) -> CustomerSnapshot:
     """Build all facets, 2.8 µs: those that did not change are built again, since the state does not hold them."""
     return CustomerSnapshot(
-        customer_id=header.customer_id,
-        tenant=header.tenant,
+        customer_id=customer_id,
+        tenant=tenant,
         partition=at.partition,
         offset=at.offset,
         event_time_us=state.newest_us,
         contact=handles.facet(state.handles),
         preferences=preferences.facet(state.preferences),
         last_contacts=last_contacts.facet(state.last_contacts),
-        open_conversations=conversations.facet(state.conversations if state.canonical_id is None else {}, header.customer_id),
+        open_conversations=conversations.facet(state.conversations if state.canonical_id is None else {}, customer_id),
     )
 
 
-def _merged(state: CustomerState, header: Header, at: Moment) -> CustomerSnapshot:
+def _merged(state: CustomerState, tenant: str, customer_id: str, at: Moment) -> CustomerSnapshot:
     return CustomerSnapshot(
-        customer_id=header.customer_id,
-        tenant=header.tenant,
+        customer_id=customer_id,
+        tenant=tenant,
         partition=at.partition,
         offset=at.offset,
         event_time_us=state.newest_us,

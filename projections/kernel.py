@@ -164,6 +164,8 @@ class Projection(Protocol[S]):
     - `arms_timers: ClassVar[bool]`: False for one that never arms any; a group of only such ones has no timer tables, no timer task.
     - `loops_back: ClassVar[bool]`: True for one whose effects go back onto the log: `simulate` then feeds them in at their place.
     - `receive(state, signal, at) -> Step`: takes the signals of the projections of the same group that `depends_on` names.
+    - `publish(state, subject, at) -> tuple[Effect, ...]`: what stands on a compacted topic of this subject, made from the state alone:
+      sent again when a version begins to speak. `at` is of the last record that was applied.
     - `configure(state, at) -> Step`: a rulebook was read, at `at.occurred_at_us`; it is the newest in `at.config`.
     """
 

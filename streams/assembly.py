@@ -1,23 +1,31 @@
 """Puts the parts of a worker together from the settings: store, producer, engines, runners. Decides nothing else."""
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+import structlog
 from prometheus_client import start_http_server
 
 from connectors.producer import Producer
-from projections.registry import GROUPS, Group
+from projections.registry import GROUPS, Group, find
 from schemas import registry
 from schemas.codec import Codec
 from schemas.topics import CHANNELS, topics
 from streams.broadcaster import BroadcasterRunner
+from streams.choosing import Wanted, running_groups, wanted
 from streams.engine import Engine
+from streams.history import History
+from streams.hosted import Runner
 from streams.kafka import Cluster
 from streams.live import App, build_app
+from streams.log_reader import LogReader
 from streams.outbox import KafkaEffects
 from streams.patience import Patience, wait_out
+from streams.rebuilding import Rebuilder
 from streams.resolver import ResolverRunner
 from streams.resolving import Resolver
-from streams.runner import GroupRunner, Runner
+from streams.runner import GroupRunner
 from streams.store.cassandra import CassandraStore
 from streams.store.port import Store
 from streams.wakeups import KafkaWaker
@@ -27,10 +35,15 @@ from touchline.settings import Settings, load_settings
 
 __all__ = ["assembler", "resolver_group", "worker_app"]
 
+log = structlog.get_logger(__name__)
+
 RESOLVER = "resolver"
 CONFIG = "config"
 BESIDE = (RESOLVER, CONFIG)
 """What a worker runs beside the groups of projections."""
+
+_QUEUED_KBYTES = 4096
+"""What may be read ahead for a rebuild: one customer's records, far apart."""
 
 
 def resolver_group(settings: Settings) -> str:
@@ -38,29 +51,49 @@ def resolver_group(settings: Settings) -> str:
     return f"{settings.topic_prefix}.{RESOLVER}"
 
 
-def wanted_groups(settings: Settings) -> tuple[str, ...]:
-    """Return what this worker runs. Raises `Misconfigured` naming every group that there is not."""
-    groups = tuple(dict.fromkeys(settings.groups.split(",")))
-    unknown = [group for group in groups if group not in BESIDE and group not in GROUPS]
+def _chosen(settings: Settings) -> list[Wanted]:
+    """Return what this worker is to run. Raises `Misconfigured` naming every group that there is not."""
+    chosen = wanted(settings.groups)
+    unknown = [str(one) for one in chosen if one.name not in GROUPS and (one.name not in BESIDE or one.version is not None)]
     if unknown:
         raise Misconfigured(
             f"there is no group {', '.join(unknown)}.", next_step=f"choose from {', '.join([*BESIDE, *GROUPS])} (TOUCHLINE_GROUPS or --group)."
         )
-    return groups
+    for one in chosen:
+        if one.version is not None:
+            find(one.name, one.version)
+    return chosen
 
 
-def assembler(groups: Sequence[str]) -> Callable[[Settings], Awaitable[tuple[list[Runner], Callable[[], Awaitable[None]]]]]:
-    """Return what builds the runners of these groups inside a worker's loop, and tells how to release what they hold."""
+def _groups(settings: Settings, chosen: Sequence[Wanted]) -> list[Group]:
+    """Return the group versions that this worker runs. A node that is away is waited out, as is a broker."""
+    named = [one for one in chosen if one.name not in BESIDE]
+    if not named:
+        return []
+    patience = Patience("start")
+
+    async def asked() -> list[Group]:
+        store = await patience.run(lambda: CassandraStore.connect(settings))
+        try:
+            return await patience.run(lambda: running_groups(store, named, time.time_ns() // 1000))
+        finally:
+            await store.close()
+
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:  # which leaves alone the loop that Faust will ask for
+        return runner.run(asked())
+
+
+def assembler(beside: Sequence[str], groups: Sequence[Group]) -> Callable[[Settings], Awaitable[tuple[list[Runner], Callable[[], Awaitable[None]]]]]:
+    """Return what builds the runners of these inside a worker's loop, and tells how to release what they hold."""
 
     async def assemble(settings: Settings) -> tuple[list[Runner], Callable[[], Awaitable[None]]]:
         codec = Codec()
         producer = Producer(settings.brokers)
         patience = Patience("assembly")
         runners: list[Runner] = []
-        projecting = [GROUPS[name] for name in groups if name not in BESIDE]
-        store: CassandraStore | None = await patience.run(lambda: CassandraStore.connect(settings)) if projecting else None
-        registered = registry.output_ids(settings.registry_url) if settings.registry_url and projecting else {}
-        if RESOLVER in groups:
+        store: CassandraStore | None = await patience.run(lambda: CassandraStore.connect(settings)) if groups else None
+        registered = registry.output_ids(settings.registry_url) if settings.registry_url and groups else {}
+        if RESOLVER in beside:
             runners.append(
                 ResolverRunner(
                     Resolver(codec, future_max_s=settings.future_max_s),
@@ -72,7 +105,7 @@ def assembler(groups: Sequence[str]) -> Callable[[Settings], Awaitable[tuple[lis
                     group_id=resolver_group(settings),
                 )
             )
-        if CONFIG in groups:
+        if CONFIG in beside:
             interaction = settings.topic("interaction")
             runners.append(
                 BroadcasterRunner(
@@ -84,10 +117,15 @@ def assembler(groups: Sequence[str]) -> Callable[[Settings], Awaitable[tuple[lis
                     partitions=lambda: Cluster(settings.brokers).partitions(interaction),
                 )
             )
+        reader: LogReader | None = None
         if store is not None:
-            runners += [_group_runner(group, settings, store, codec, registered) for group in projecting]
+            reader = LogReader(settings.brokers, settings.topic("interaction"), queued_kbytes=_QUEUED_KBYTES)
+            history = History(store, reader)
+            runners += [_group_runner(group, settings, store, codec, registered=registered, history=history) for group in groups]
 
         async def release() -> None:
+            if reader is not None:
+                await asyncio.to_thread(reader.close)
             if store is not None:
                 await store.close()
 
@@ -96,29 +134,43 @@ def assembler(groups: Sequence[str]) -> Callable[[Settings], Awaitable[tuple[lis
     return assemble
 
 
-def _group_runner(group: Group, settings: Settings, store: Store, codec: Codec, registered: Mapping[str, int]) -> GroupRunner:
-    """Return the runner of one group. Each has a producer of its own: nobody's alerts wait for another's records."""
+def _group_runner(group: Group, settings: Settings, store: Store, codec: Codec, *, registered: Mapping[str, int], history: History) -> GroupRunner:
+    """Return the runner of one group version. Each has a producer of its own: nobody's alerts wait for another's records."""
     engine = Engine(group, codec, tenant=settings.tenant, cached_subjects_max=settings.cached_subjects_max, settle_s=settings.settle_s)
     effects = KafkaEffects(Producer(settings.brokers, linger="alerts" if group.arms_timers else "events"), codec, settings.topic, registered)
     waker = None
     if group.arms_timers or engine.is_configured:
         wakes = Producer(settings.brokers, linger="alerts", reports=True)
         waker = KafkaWaker(wakes, codec, topic=settings.topic("interaction"), group=group.name, patience=Patience(f"{group.name}.timers"))
-    return GroupRunner(engine, store, effects, topic=settings.topic("interaction"), waker=waker, wakes_per_s=settings.wakes_per_s)
+    return GroupRunner(
+        engine,
+        store,
+        effects,
+        topic=settings.topic("interaction"),
+        codec=codec,
+        waker=waker,
+        wakes_per_s=settings.wakes_per_s,
+        snapshots_per_s=settings.snapshots_per_s,
+        rebuilding=Rebuilder(engine, store, history, codec=codec),
+    )
 
 
 def worker_app(*groups: str) -> App:
     """Return the Faust app of a worker. Without `groups`, those of the setting `groups` run.
 
-    Raises `Misconfigured` before anything starts: for wrong settings, unknown groups and missing topics.
+    Raises `Misconfigured` before anything starts: for wrong settings, unknown groups, missing topics and versions that must not run.
     """
     settings = load_settings(**({"groups": ",".join(groups)} if groups else {}))
     configure_logging(settings.log_level)
-    wanted = wanted_groups(settings)
+    chosen = _chosen(settings)
     _require_topics(settings)
+    running = _groups(settings, chosen)
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port)
-    return build_app(settings, assembler(wanted), wanted)
+    beside = [one.name for one in chosen if one.name in BESIDE]
+    names = [*beside, *(f"{group.name}.v{group.version}" for group in running)]
+    log.info("runs", parts=names)
+    return build_app(settings, assembler(beside, running), names)
 
 
 def _require_topics(settings: Settings) -> None:

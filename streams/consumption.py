@@ -19,9 +19,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
+from streams.hosted import Runner
 from streams.kafka import Place, Subscription
 from streams.records import Batch
-from streams.runner import Runner
 from touchline.errors import Retryable, TouchlineError
 from touchline.settings import Settings
 

@@ -11,7 +11,10 @@ from schemas.events import ProjectionPromoted, ProjectionRebuild
 from schemas.ids import Ids
 from streams.records import Batch, RawRecord
 
-__all__ = ["Cutter"]
+__all__ = ["EVERY_VERSION", "Cutter"]
+
+EVERY_VERSION = 0
+"""As the version of a `projection.rebuild`: it is executed by every version of the group, also by those that are built later."""
 
 _FRAME = 5
 
@@ -50,7 +53,7 @@ class Cutter:
         return event if isinstance(event, ProjectionRebuild) and self._is_ours(event) else None
 
     def _is_ours(self, event: object) -> bool:
-        return isinstance(event, ProjectionRebuild) and (event.group, event.version) == (self._group, self._version)
+        return isinstance(event, ProjectionRebuild) and event.group == self._group and event.version in {EVERY_VERSION, self._version}
 
     def _event(self, record: RawRecord) -> object:
         event = self._codec.decode(record.value)

@@ -1,6 +1,6 @@
 """Where effects go: kind -> output topic. Knows topics' names and nothing of transport.
 
-Effects of a version that is not active are never handed to a port (see `Lane.active` in the engine); a replay has no
+Effects for which another version speaks are never handed to a port (`streams/promotions.py`); a replay has no
 port at all.
 """
 

@@ -30,7 +30,7 @@ from streams.learning import Learning
 from streams.parking import Failure, ParkedCustomer
 from streams.promotions import Promotion, Promotions
 from streams.records import Arrived, Batch, RawRecord, Taken
-from streams.store.port import Checkpoint, RowWrite, StateRow
+from streams.store.port import Checkpoint, StateRow
 from streams.subjects import SubjectCache, SubjectEntry
 from streams.taking import END_OF_INPUT, Taking
 from streams.work import Fold, Work
@@ -51,9 +51,10 @@ class Engine:
         self, group: Group, codec: Codec, *, tenant: str, cached_subjects_max: int, config: Config | None = None, settle_s: float = SETTLE_S
     ) -> None:
         self.group = group
+        self.settle_s = settle_s
         self._codec = codec
-        self._config = config or Config()
-        self._folding = Folding(group, codec, config=self._config, settle_us=round(settle_s * 1e6))
+        self.config = config or Config()
+        self._folding = Folding(group, codec, config=self.config, settle_us=round(settle_s * 1e6))
         self._taking = Taking(codec, tenant=tenant, is_woken=group.arms_timers or self._folding.is_configured)
         self._learning = Learning(codec, group.name)
         self._state_table = f"{group.name}_v{group.version}_state"
@@ -81,9 +82,7 @@ class Engine:
         version = self.group.version
         start = checkpoint.next_offset if checkpoint else 0
         promotions = Promotions(version if first is None else first, (one for one in promoted if one.offset < start))
-        lane = Lane(
-            checkpoint or Checkpoint(0, 0, promotions.speaker == version, 0), {p.customer: p for p in parked}, self._config, promotions, books
-        )
+        lane = Lane(checkpoint or Checkpoint(0, 0, promotions.speaker == version, 0), {p.customer: p for p in parked}, self.config, promotions, books)
         self._lanes[partition] = lane
         return start
 
@@ -133,6 +132,11 @@ class Engine:
             else:
                 known[subject] = entry.timers.earliest()
         return known, others
+
+    def peek(self, subject: Subject, row: StateRow | None) -> SubjectEntry | None:
+        """Return what is known of a subject without keeping it: what is in memory, else what its row says; None for nothing."""
+        entry = self._cache.peek(subject)
+        return SubjectEntry(self._folding.decoded(row.blobs), row) if entry is None and row is not None else entry
 
     # -- batches ------------------------------------------------------------------------------------------------------
 
@@ -185,6 +189,15 @@ class Engine:
             self._feed_subject(lane, work, subject, entry, [wake], again=True)
             self._tell(work, subject, entry, ts_us)
         return self._end(lane, work)
+
+    def replace(self, partition: int, subject: Subject, entry: SubjectEntry | None, parked: ParkedCustomer | None) -> None:
+        """Take in what a rebuild made of a subject: its entry (None: it is as it was), and why it waits (None: it does not).
+
+        The next work of the partition writes of it what then is different; the rest is the caller's to write.
+        """
+        self._lanes[partition].wait(subject.id, parked)
+        if entry is not None:
+            self._cache.replace(subject, partition, entry, self._work_number + 1)
 
     @property
     def work_number(self) -> int:
@@ -256,18 +269,9 @@ class Engine:
         subject, entry = fold.subject, fold.entry
         work.fan_out.extend(fold.fan_out)
         work.own.extend(fold.own)
-        common = entry.common_columns()
-        if fold.timers_blob is not None:
-            common["timers"] = fold.timers_blob
         entry.timers.stored(fold.timers_blob)
-        ts_us = fold.ts_us + 1
-        for name, blob in fold.blobs.items():
-            entry.blobs[name] = blob
-            # the subject-wide values are static columns: they travel with the first row that changes
-            work.own.append(RowWrite(self._state_table, (*subject, name), {"state": blob, **common}, ts_us))
-            common = {}
-        if common:
-            work.own.append(RowWrite(self._state_table, tuple(subject), common, ts_us))
+        entry.blobs.update(fold.blobs)
+        work.own.extend(entry.state_rows(self._state_table, subject, fold.blobs, fold.timers_blob, fold.ts_us + 1))
         for effect in fold.effects:
             if DESTINATIONS[effect.kind].compacted:
                 work.latest[effect.kind, effect.key] = effect

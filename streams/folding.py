@@ -19,6 +19,7 @@ from streams.armed import EXPIRIES_MAX
 from streams.effects import DESTINATIONS
 from streams.parking import Failure
 from streams.records import Arrived
+from streams.taking import END_OF_INPUT
 from streams.work import Fold, Tallied
 from touchline.errors import Misconfigured, Poison
 
@@ -97,7 +98,7 @@ class Folding:
                     entry.move_to(fold.partition, arrived.record.offset, arrived.hashed)
                 fold.done += 1
         except Poison as poison:
-            fold.failure = Failure(poison.what, "", "")
+            fold.failure = Failure.poisoned(poison)
         except Exception as error:  # noqa: BLE001 - whatever a projection raises parks this customer and nobody else
             fold.failure = Failure.raised(error)
         if fold.failure is None and fold.ran:
@@ -105,7 +106,7 @@ class Folding:
                 fold.fan_out, fold.own = fold.merger.writes(self._suffix, fold.subject, self._own_tables, self._codec)
                 self._encode(fold)
             except Poison as poison:
-                fold.failure, fold.done = Failure(poison.what, "", ""), 0
+                fold.failure, fold.done = Failure.poisoned(poison), 0
             except Exception as error:  # noqa: BLE001 - what cannot be encoded: which record it was of is not known
                 fold.failure, fold.done = Failure.raised(error), 0
         return fold
@@ -163,6 +164,8 @@ class Folding:
                 if timers.next_us < read_us:
                     ran = True
                     self._expire(fold, arrived, read_us)
+                if arrived.head is END_OF_INPUT and not timers:
+                    return ran  # a live worker would not have woken it any more: it hears of the rest with its next record
                 entry.appended_us = read_us
                 entry.books += 1
                 ran = self._configure(fold, arrived, books.offsets[entry.books - 1]) or ran

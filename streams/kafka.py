@@ -1,42 +1,26 @@
-"""The one place that follows Kafka and administers it (bounded reading: `log_reader.py`; appending: `connectors/producer.py`).
+"""The one place that follows Kafka (questions: `cluster.py`; bounded reading: `log_reader.py`; appending: `connectors/producer.py`).
 
 Everything above sees `Batch`es, topic names and plain numbers.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from itertools import count
+from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
-from schemas.topics import TopicSpec
+from streams.cluster import Cluster, Place, TopicOutcome, unwell, watermarks
 from streams.patience import wait_out
 from streams.records import Batch, RawRecord
-from touchline.errors import Misconfigured, Retryable, TouchlineError
+from touchline.errors import Misconfigured, TouchlineError
 
 __all__ = ["Cluster", "FatalConsumerError", "PartitionsLost", "Place", "Subscription", "TopicOutcome", "unwell", "watermarks"]
 
 log = structlog.get_logger(__name__)
 
-REQUEST_TIMEOUT_S = 10.0
-READ_RECORDS_MAX = 500
-
-
-class Place(NamedTuple):
-    """One partition of one topic."""
-
-    topic: str
-    partition: int
-
-
-class TopicOutcome(NamedTuple):
-    """What `create_topics` did for one topic: `created`, `exists`, or a warning that the existing one differs."""
-
-    topic: str
-    partitions: int
-    outcome: str
+_EPOCHS: Final = count(1)
+"""Numbers of assignments, unique in this process: what one subscription has read is never current in the next one."""
 
 
 class FatalConsumerError(TouchlineError):
@@ -45,87 +29,6 @@ class FatalConsumerError(TouchlineError):
 
 class PartitionsLost(Exception):
     """Raised by a commit for partitions that the broker took away. It is no error: whoever has them now reads their records again."""
-
-
-class Cluster:
-    """Questions to, and administration of, a cluster. Blocking; call it from a thread where a loop runs."""
-
-    def __init__(self, brokers: str) -> None:
-        self._brokers = brokers
-        self._admin = AdminClient({"bootstrap.servers": brokers, "log_level": 2})
-
-    def create_topics(self, specs: Iterable[TopicSpec]) -> list[TopicOutcome]:
-        """Create the topics that are missing; raises `Retryable` if no broker answers, `Misconfigured` if it refuses."""
-        existing = self.topics()
-        outcomes = []
-        for spec in specs:
-            found = existing.get(spec.name)
-            if found is not None:
-                same = found == spec.partitions
-                outcomes.append(TopicOutcome(spec.name, found, "exists" if same else f"exists with {found} partitions instead of {spec.partitions}"))
-                continue
-            new = NewTopic(spec.name, num_partitions=spec.partitions or 1, replication_factor=spec.replication, config=spec.config())
-            for future in self._admin.create_topics([new], request_timeout=REQUEST_TIMEOUT_S).values():
-                try:
-                    future.result(REQUEST_TIMEOUT_S * 2)
-                except KafkaException as error:
-                    if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                        raise Misconfigured(
-                            f"the topic {spec.name} could not be created: {error.args[0].str()}.",
-                            next_step="check the broker's rights, replication factor and partition limits.",
-                        ) from error
-            outcomes.append(TopicOutcome(spec.name, spec.partitions or 1, "created"))
-        return outcomes
-
-    def partitions(self, topic: str) -> int:
-        """Return how many partitions a topic has; 0 if there is none of that name."""
-        return self.topics().get(topic, 0)
-
-    def end_offsets(self, topics: Iterable[str]) -> dict[Place, int]:
-        """Return the offset after the last record of every partition of these topics."""
-        return {place: high for place, (_, high) in self.ranges(topics).items()}
-
-    def ranges(self, topics: Iterable[str]) -> dict[Place, tuple[int, int]]:
-        """Return (first offset, offset after the last record) of every partition of these topics."""
-        existing = self.topics()
-        consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": "touchline-watermarks", "log_level": 2})
-        try:
-            return {
-                Place(topic, partition): watermarks(consumer, TopicPartition(topic, partition))
-                for topic in topics
-                for partition in range(existing.get(topic, 0))
-            }
-        finally:
-            consumer.close()
-
-    def committed(self, group_id: str, topics: Iterable[str]) -> dict[Place, int]:
-        """Return the committed offset of a consumer group in every partition of these topics; 0 where there is none."""
-        existing = self.topics()
-        wanted = [TopicPartition(topic, partition) for topic in topics for partition in range(existing.get(topic, 0))]
-        consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": group_id, "log_level": 2})
-        try:
-            return {Place(p.topic, p.partition): max(p.offset, 0) for p in consumer.committed(wanted, timeout=REQUEST_TIMEOUT_S)}
-        except KafkaException as error:
-            raise unwell(error) from error
-        finally:
-            consumer.close()
-
-    def read(self, topic: str) -> list[Batch]:
-        """Return every record of a small topic, up to its end as of now, by partition; nothing if there is no such topic."""
-        ranges = {place: span for place, span in self.ranges([topic]).items() if span[0] < span[1]}
-        consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": "touchline-reader", "enable.auto.commit": False, "log_level": 2})
-        try:
-            return [Batch(place.partition, _read(consumer, place, *span), topic=topic) for place, span in sorted(ranges.items())]
-        finally:
-            consumer.close()
-
-    def topics(self) -> dict[str, int]:
-        """Return how many partitions each topic has. Raises `Retryable` if no broker answers."""
-        try:
-            found = self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
-        except KafkaException as error:
-            raise unwell(error) from error
-        return {name: len(topic.partitions) for name, topic in found.items()}
 
 
 class Subscription:
@@ -162,6 +65,7 @@ class Subscription:
         }
         if instance_id:
             config["group.instance.id"] = instance_id
+        self._first_epoch = next(_EPOCHS)
         self._epochs: dict[tuple[str, int], int] = {}
         self._lost: set[tuple[str, int]] = set()
         self._assigned, self._revoked = assigned, revoked
@@ -188,11 +92,11 @@ class Subscription:
                 by_place[place] = [record]
             else:
                 found.append(record)
-        return [Batch(place[1], records, self._epochs.get(place, 0), place[0]) for place, records in by_place.items()]
+        return [Batch(place[1], records, self._epoch(place), place[0]) for place, records in by_place.items()]
 
     def is_current(self, batch: Batch) -> bool:
         """Tell whether a batch's partition has been ours without a break since it was read. Safe from any thread."""
-        return self._epochs.get((batch.topic, batch.partition), 0) == batch.epoch
+        return self._epoch((batch.topic, batch.partition)) == batch.epoch
 
     def commit(self, offsets: Mapping[Place, int], *, wait: bool) -> None:
         """Commit the offsets to be read next. Raises `Retryable` if waiting for it failed, `PartitionsLost` if waiting is in vain."""
@@ -214,6 +118,10 @@ class Subscription:
         """Leave the group; partitions are revoked first."""
         self._consumer.close()
 
+    def _epoch(self, place: tuple[str, int]) -> int:
+        """Return the number of the assignment under which a partition is ours now."""
+        return self._epochs.get(place, self._first_epoch)
+
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._lost.difference_update((p.topic, p.partition) for p in partitions)
         starts = self._assigned([Place(p.topic, p.partition) for p in partitions])
@@ -227,7 +135,7 @@ class Subscription:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         del consumer
         for p in partitions:
-            self._epochs[p.topic, p.partition] = self._epochs.get((p.topic, p.partition), 0) + 1
+            self._epochs[p.topic, p.partition] = next(_EPOCHS)
         self._revoked([Place(p.topic, p.partition) for p in partitions])
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -262,36 +170,3 @@ class Subscription:
                 next_step="set TOUCHLINE_SESSION_TIMEOUT_MS within the broker's group.min.session.timeout.ms (6000 by default) and its maximum.",
             )
         log.warning("fetch_failed", reason=error.name())
-
-
-def _read(consumer: Consumer, place: Place, first: int, end: int) -> list[RawRecord]:
-    """Return the records of one partition in [first, end). Raises `Retryable` if the broker falls silent."""
-    consumer.assign([TopicPartition(place.topic, place.partition, first)])
-    found: list[RawRecord] = []
-    at = first
-    while at < end:
-        messages = consumer.consume(READ_RECORDS_MAX, REQUEST_TIMEOUT_S)
-        if not messages:
-            raise Retryable(f"{place.topic} partition {place.partition} ends at {end}, but nothing came after {at}.", next_step="try again.")
-        for message in messages:
-            error = message.error()
-            if error is not None:
-                raise unwell(KafkaException(error))
-            at = message.offset() + 1  # type: ignore[operator] # as in `poll`
-            if at <= end:
-                found.append(RawRecord(at - 1, message.key(), message.value() or b"", message.timestamp()[1] * 1000))
-    return found
-
-
-def watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
-    """Return (first offset, offset after the last record). A broker that has just started may not lead its partitions yet: `Retryable`."""
-    try:
-        low, high = consumer.get_watermark_offsets(partition, timeout=REQUEST_TIMEOUT_S)
-    except KafkaException as error:
-        raise unwell(error) from error
-    return low, high
-
-
-def unwell(error: KafkaException) -> Retryable:
-    """Return our error for one of the library's that may pass."""
-    return Retryable(f"the broker did not answer ({error.args[0].name()}).", next_step="see `touchline status`; a worker tries again by itself.")

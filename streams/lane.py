@@ -37,6 +37,13 @@ class Lane:
             books = self.books[position.tenant] = Books(self.config)
         return books.add(position.offset, position.appended_us, position.book)
 
+    def wait(self, customer: str, parked: ParkedCustomer | None) -> None:
+        """Let a customer wait as `parked` says, or no longer (None)."""
+        if parked is None:
+            self.parked.pop(customer, None)
+        else:
+            self.parked[customer] = parked
+
     def park(self, customer: str, partition: int, offset: int, failure: Failure | None) -> ParkedCustomer:
         """Count one more waiting record of a customer; `failure` tells why, the first time."""
         found = self.parked.get(customer)

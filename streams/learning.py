@@ -1,4 +1,7 @@
-"""What one partition of the log says to all: published rules, promotions of versions. Values only; the lane remembers it."""
+"""What one partition of the log says to all: published rules, promotions of versions. Values only; the lane remembers it.
+
+A promotion that was imported tells of another installation's versions: which one speaks here is this installation's to say.
+"""
 
 from projections.rules import RULES, rulebook_of
 from schemas.codec import Codec, Undecodable
@@ -25,7 +28,7 @@ class Learning:
         event = arrived.head if isinstance(arrived.head, Undecodable) else self._codec.body(arrived.head)
         if isinstance(event, Undecodable):
             work.refused.append((arrived.record.offset, event.reason))
-        elif isinstance(event, ProjectionPromoted) and event.group == self._group:
+        elif isinstance(event, ProjectionPromoted) and event.group == self._group and not arrived.imported:
             self._promote(lane, work, arrived, event)
         elif isinstance(event, ConfigPublished) and event.kind == RULES:
             self._configure(lane, work, arrived, event)

@@ -30,9 +30,9 @@ from faust.types import StreamT as Stream
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from streams.consumption import Consumption
+from streams.hosted import Halting, Runner, Tended
 from streams.records import Batch
 from streams.relay import Relay
-from streams.runner import Runner, Tended
 from touchline.settings import Settings
 
 __all__ = ["App", "build_app", "run_worker"]
@@ -96,6 +96,8 @@ class _Hosted(mode.Service):
         self._consumption: Consumption | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"poll-{runner.name}")
         self._ended = asyncio.Event()
+        self._still = runner.still if isinstance(runner, Halting) else None
+        self._is_idle = True
 
     @property
     def label(self) -> str:
@@ -112,18 +114,41 @@ class _Hosted(mode.Service):
                 self._ended.set()
                 return
             await asyncio.sleep(0.01)
-        loop = asyncio.get_running_loop()
-        self._consumption = Consumption(self._runner, self._settings, self._put, loop)
-        if isinstance(self._runner, Relay):
-            self._runner.commit = self._consumption.commit
-        log.info("consuming", part=self._runner.name, topics=len(self._runner.topics))
         try:
-            await loop.run_in_executor(self._thread, self._consumption.run)
+            while not self.should_stop:
+                if self._still is None or self._still.may_go:
+                    await self._consume_once()
+                else:
+                    await self._still.change()
         except Exception as error:
             log.critical("worker_ends", part=self._runner.name, reason=str(error))
             raise
         finally:
             self._ended.set()
+
+    async def _consume_once(self) -> None:
+        """Be a member of the group until this service stops, or until the runner must stand still."""
+        self._is_idle, loop = False, asyncio.get_running_loop()
+        self._consumption = consumption = Consumption(self._runner, self._settings, self._put, loop)
+        if isinstance(self._runner, Relay):
+            self._runner.commit = consumption.commit
+        log.info("consuming", part=self._runner.name, topics=len(self._runner.topics))
+        await loop.run_in_executor(self._thread, consumption.run)
+        if isinstance(self._runner, Halting) and not self.should_stop:
+            self._consumption = None  # what was polled and still waits in the channel is of nobody
+            await self._runner.release()
+            self._is_idle = True
+
+    @mode.Service.task
+    async def _watch(self) -> None:
+        """Look whether the runner must stand still; ends with this service. A member of the group leaves it then."""
+        while self._still is not None and not self.should_stop:
+            await self._still.look()
+            if self._still.must_leave and self._consumption is not None:
+                self._consumption.stop()
+            elif self._still.must_leave and self._is_idle:
+                self._still.left()
+            await self._still.change()
 
     @mode.Service.task
     async def _tend(self) -> None:
@@ -145,8 +170,8 @@ class _Hosted(mode.Service):
         self._thread.shutdown(wait=False)
 
 
-def build_app(settings: Settings, assemble: Callable[[Settings], Awaitable[Parts]], groups: Sequence[str]) -> App:
-    """Return the Faust app that runs these groups (`resolver`, `view`) when started by either command.
+def build_app(settings: Settings, assemble: Callable[[Settings], Awaitable[Parts]], names: Sequence[str]) -> App:
+    """Return the Faust app that hosts the runners of these names (`resolver`, `view.v1`) when started by either command.
 
     `assemble` connects to the store and builds the runners; it is called once the worker's loop runs.
     """
@@ -160,7 +185,7 @@ def build_app(settings: Settings, assemble: Callable[[Settings], Awaitable[Parts
         async def on_start(self) -> None:
             built, self._release = await assemble(settings)
             for runner in built:
-                name = runner.name.split(".")[0]
+                name = runner.name
                 runners[name] = runner
                 hosts[name] = _Hosted(runner, channels[name], settings)
                 await self.add_runtime_dependency(hosts[name])
@@ -193,9 +218,9 @@ def build_app(settings: Settings, assemble: Callable[[Settings], Awaitable[Parts
         broker_heartbeat_interval=3,
         agent_supervisor="mode.CrashingSupervisor",  # an unknown failure ends the process; nothing is skipped
     )
-    for group in groups:
-        channels[group] = BatchChannel(app, settings.batches_in_flight_max)
-        _add_agent(app, group, channels[group], runners, hosts)
+    for name in names:
+        channels[name] = BatchChannel(app, settings.batches_in_flight_max)
+        _add_agent(app, name, channels[name], runners, hosts)
     control = app.topic(settings.topic("control"), value_serializer="raw")  # an app without any topic crashes at start
 
     @app.agent(control, name="control")
@@ -206,13 +231,13 @@ def build_app(settings: Settings, assemble: Callable[[Settings], Awaitable[Parts
     return app
 
 
-def _add_agent(app: faust.App, group: str, channel: BatchChannel, runners: dict[str, Runner], hosts: dict[str, _Hosted]) -> None:
-    @app.agent(channel, name=group)
+def _add_agent(app: faust.App, name: str, channel: BatchChannel, runners: dict[str, Runner], hosts: dict[str, _Hosted]) -> None:
+    @app.agent(channel, name=name)
     async def agent(polls: Stream[Poll]) -> None:
         async for poll in polls:
-            mine = [batch for batch in poll if hosts[group].is_current(batch)]
+            mine = [batch for batch in poll if hosts[name].is_current(batch)]
             if mine:
-                await runners[group].run(mine)
+                await runners[name].run(mine)
 
 
 def run_worker(app: faust.App) -> NoReturn:

@@ -5,6 +5,7 @@ Replays, exports and rebuilds read through here: what is asked for is what comes
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -97,7 +98,8 @@ class LogReader:
                     yield Batch(partition, kept, topic=self.topic)
                     kept = []
         finally:
-            self._consumer.unassign()
+            with suppress(RuntimeError):  # whoever stopped early may have closed the reader before this generator
+                self._consumer.unassign()
 
     def records(self, partition: int, offsets: Iterable[int]) -> Iterator[RawRecord]:
         """Yield the records at these offsets, in order of offset; neighbours are read together. Raises as `batches` does."""

@@ -19,6 +19,7 @@ _LATENESS = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 600),
 )
 _WAKES = Counter("touchline_wakes_total", "Wake-ups, by what became of them.", ["group", "version", "result"])
+_PAUSED = Gauge("touchline_paused", "1 while a version stands still: paused, or retired.", ["group", "version"])
 _EFFECTS = Counter("touchline_effects_total", "Effects, by what became of them.", ["group", "version", "result"])
 
 
@@ -35,6 +36,7 @@ class GroupMetrics:
         self.retries = _RETRIES.labels(*labels)
         self.parked_customers = _PARKED.labels(*labels)
         self.cached_subjects = _CACHED.labels(*labels)
+        self.paused = _PAUSED.labels(*labels)
         self.timer_lateness_seconds = _LATENESS.labels(*labels)
 
     def records(self, result: str, n: int) -> None:
@@ -43,7 +45,7 @@ class GroupMetrics:
             _RECORDS.labels(*self._labels, result).inc(n)
 
     def effects(self, result: str, n: int) -> None:
-        """Count `n` effects with this result: sent."""
+        """Count `n` effects with this result: sent, withheld (another version sends them), published (snapshots again, after a promotion)."""
         if n:
             _EFFECTS.labels(*self._labels, result).inc(n)
 

@@ -6,24 +6,38 @@ from hashlib import sha256
 import msgspec
 
 from streams.store.port import CellValue, RowWrite
+from touchline.errors import Poison
 
 __all__ = ["Failure", "ParkedCustomer"]
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why a record could not be folded. `digest` names the traceback, `where` its last line of our code: no values in either."""
+    """Why a record could not be folded. `digest` names the traceback, `where` its last line of our code: no values in either.
+
+    `frames` are the lines of the traceback, the innermost last; they are not stored.
+    """
 
     reason: str
     digest: str
     where: str
+    frames: tuple[str, ...] = ()
 
     @classmethod
     def raised(cls, error: Exception) -> "Failure":
         """Return the failure of a projection that raised. The exception's text is left out: it may hold personal data."""
-        frames = traceback.extract_tb(error.__traceback__)
-        path = [f"{frame.filename.rsplit('/', 2)[-2]}/{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}:{frame.name}" for frame in frames]
+        path = _frames(error)
         digest = sha256("\n".join([type(error).__name__, *path]).encode()).hexdigest()[:16]
-        return cls(f"raised:{type(error).__name__}", digest, path[-1] if path else "")
+        return cls(f"raised:{type(error).__name__}", digest, path[-1] if path else "", path)
+
+    @classmethod
+    def poisoned(cls, poison: Poison) -> "Failure":
+        """Return the failure of a record of which a projection, or the engine, says that it cannot be folded, and why."""
+        return cls(poison.what, "", "", _frames(poison))
+
+
+def _frames(error: Exception) -> tuple[str, ...]:
+    found = traceback.extract_tb(error.__traceback__)
+    return tuple(f"{frame.filename.rsplit('/', 2)[-2]}/{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}:{frame.name}" for frame in found)
 
 
 class ParkedCustomer(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from streams.store.columns import Row
 from streams.store.port import CellValue
 from streams.timeline_row import ConversationRow, TimelineRow
 
-__all__ = ["RowForm", "conversation_json", "event_json", "instant_us", "is_time", "record_json", "utc"]
+__all__ = ["RowForm", "conversation_json", "event_json", "instant_us", "is_time", "plain_json", "record_json", "utc"]
 
 Json = Any
 """What `msgspec.json` and `json` write as it is."""
@@ -114,11 +114,11 @@ class RowForm:
                 columns[name] = _time(value) if name in times else value
             elif name == "body":
                 found = decoded(self._codec, value, row["schema_id"])
-                columns[name] = _plain(value) if found is None else _struct(found)
+                columns[name] = plain_json(value) if found is None else _struct(found)
             elif name == "as_of" and isinstance(value, dict):
                 columns[name] = _as_of(value)
             else:
-                columns[name] = _plain(value)
+                columns[name] = plain_json(value)
         return key, columns
 
 
@@ -149,7 +149,7 @@ def _fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, str, Callable[[Any],
         if name in _SPANS:
             found.append((field.name, f"{name.removesuffix('_us')}_s", _seconds))
         elif not name.startswith("sealed"):
-            found.append((field.name, name.removesuffix("_us"), _time if name.endswith("_us") else _plain))
+            found.append((field.name, name.removesuffix("_us"), _time if name.endswith("_us") else plain_json))
     return tuple(found)
 
 
@@ -157,7 +157,8 @@ def _struct(value: msgspec.Struct) -> dict[str, Json]:
     return {name: form(getattr(value, attribute)) for attribute, name, form in _fields(type(value))}
 
 
-def _plain(value: Any) -> Json:  # noqa: ANN401 - whatever a record or a column may hold
+def plain_json(value: Any) -> Json:  # noqa: ANN401 - whatever a record or a column may hold
+    """Return any value of a column or a field; records lose what is sealed in them."""
     if isinstance(value, msgspec.Struct):
         return _struct(value)
     if isinstance(value, bytes):
@@ -165,7 +166,7 @@ def _plain(value: Any) -> Json:  # noqa: ANN401 - whatever a record or a column 
     if isinstance(value, frozenset):
         return sorted(value)
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [plain_json(item) for item in value]
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: plain_json(item) for name, item in value.items()}
     return value

@@ -70,6 +70,10 @@ class Promotions:
         """The version that spoke before `speaker`; None if there was no promotion."""
         return self._versions[-2] if self._offsets else None
 
+    def spoke(self, version: int) -> bool:
+        """Tell whether a version speaks here, or did once."""
+        return version in self._versions
+
     def matter(self, version: int) -> bool:
         """Tell whether there is anything but this version."""
         return bool(self._offsets) or self._versions[0] != version

@@ -68,13 +68,19 @@ def announced(record: RawRecord, codec: Codec) -> ConfigPublished | Unreadable:
     if not isinstance(event, ConfigPublished) or event.kind != RULES:
         return Unreadable(record.offset, "no_rulebook")
     version = record.offset + 1
+    appended_us = _appended_us(event, record)
     return msgspec.structs.replace(
         event,
         header=msgspec.structs.replace(
-            event.header, id=f"{event.id}:{version}", source=_SOURCE, occurred_at_us=record.appended_us, causation_id=event.header.id
+            event.header,
+            id=f"{event.id}:{version}",
+            source=_SOURCE,
+            occurred_at_us=appended_us,
+            causation_id=event.header.id,
+            appended_at_us=None,
         ),
         version=version,
-        effective_at_us=record.appended_us if event.effective_at_us == AT_APPEND else event.effective_at_us,
+        effective_at_us=appended_us if event.effective_at_us == AT_APPEND else event.effective_at_us,
     )
 
 
@@ -86,7 +92,12 @@ def published(batches: Iterable[Batch], codec: Codec, tenant: str) -> list[Publi
         if isinstance(event, Unreadable) or event.header.tenant != tenant:
             continue
         try:
-            found.append(Published(tenant, record.appended_us, event.header.causation_id or "", rulebook_of(event)))
+            found.append(Published(tenant, event.header.occurred_at_us, event.header.causation_id or "", rulebook_of(event)))
         except Poison:
             continue
     return found
+
+
+def _appended_us(event: ConfigPublished, record: RawRecord) -> int:
+    """Return when a record was published: before it was imported, if it was."""
+    return record.appended_us if event.header.appended_at_us is None else event.header.appended_at_us

@@ -3,13 +3,14 @@
 The command line and the API read through here, so that both show the same. Nothing is opened: what is sealed stays sealed.
 """
 
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from contextlib import aclosing
 from typing import Final
 
 import msgspec
 
-from projections.registry import GROUPS
+from projections.registry import find
 from schemas.codec import Codec
 from streams.cursors import Filters
 from streams.customer_view import CustomerView
@@ -17,9 +18,10 @@ from streams.merging import Buckets
 from streams.store.columns import text
 from streams.store.port import GroupVersion, Store
 from streams.timeline_row import ConversationRow, Position, TimelineRow
-from touchline.errors import Misconfigured, Refused
+from streams.versions import Versions
+from touchline.errors import Refused
 
-__all__ = ["PAGE_ROWS_MAX", "SCANNED_ROWS_MAX", "CustomerReader", "Page", "active_version"]
+__all__ = ["ACTIVE_S", "PAGE_ROWS_MAX", "SCANNED_ROWS_MAX", "ActiveVersions", "CustomerReader", "Page"]
 
 PAGE_ROWS_MAX: Final = 500
 """The most rows that one page may hold."""
@@ -28,6 +30,42 @@ SCANNED_ROWS_MAX: Final = 5000
 """Rows that are looked at for one page. Behind filters that let little through, a page ends here, with a cursor to go on."""
 
 VIEW: Final = "view"
+
+
+ACTIVE_S: Final = 5.0
+"""For how long readers take it as known which version of a group is active."""
+
+
+class ActiveVersions:
+    """Which version of each group readers use: the active one, by one small read every `ACTIVE_S` at most.
+
+    `now_s` is a clock that only counts up.
+    """
+
+    def __init__(self, store: Store, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._versions = Versions(store)
+        self._now_s = now_s
+        self._known: dict[str, tuple[float, GroupVersion]] = {}
+
+    async def of(self, name: str = VIEW) -> GroupVersion:
+        """Return the version of a group to be read now; of a group that never ran, the newest of this code.
+
+        Raises `Misconfigured` for a group that there is not, `Refused` where no version is active yet, `Retryable` as the store does.
+        """
+        asked_s = self._now_s()
+        known = self._known.get(name)
+        if known is not None and asked_s - known[0] < ACTIVE_S:
+            return known[1]
+        standing = await self._versions.read(name)
+        version = find(name).version if standing is None else standing.active
+        if not version:
+            raise Refused(
+                f"No version of {name} is active yet.",
+                reason="none_active",
+                next_step=f"`touchline projection status {name}` shows how far it is; `touchline projection promote {name}` makes it so.",
+            )
+        self._known[name] = asked_s, GroupVersion(name, version)
+        return self._known[name][1]
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -103,14 +141,6 @@ class CustomerReader:
 
     def _table(self, name: str) -> str:
         return f"{name}_v{self._version}"
-
-
-def active_version(group: str = VIEW) -> GroupVersion:
-    """Return the version of a group that readers use: the registry's, of which there is one."""
-    found = GROUPS.get(group)
-    if found is None:
-        raise Misconfigured(f"there is no group {group}.", next_step=f"choose from {', '.join(GROUPS)}.")
-    return GroupVersion(found.name, found.version)
 
 
 def _wanted(row: TimelineRow, filters: Filters) -> bool:

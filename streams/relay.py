@@ -25,7 +25,7 @@ Commit = Callable[[Mapping[Place, int]], None]
 
 
 class Relay:
-    """A runner (`streams.runner.Runner`) without projections; `_pass_on` is its own. `commit` commits offsets and waits, in a thread."""
+    """A runner (`streams.hosted.Runner`) without projections; `_pass_on` is its own. `commit` commits offsets and waits, in a thread."""
 
     def __init__(self, name: str, producer: Producer, codec: Codec, *, topics: Sequence[str], interaction: str, group_id: str) -> None:
         self.name = name

@@ -1,88 +1,61 @@
-"""Runs one version of one group: batches in; rows, effects and checkpoints out. Hosted by the live driver.
+"""Runs one version of one group: batches in; rows, effects and checkpoints out. Hosted by the live driver (`streams/hosted.py`).
 
 While the writes of one poll are on their way, the next one is folded already. Writes stay in order, and a subject whose
 rows are not yet acknowledged never leaves the cache, so that its state is never read back too early.
 """
 
 import asyncio
-import gc
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import msgspec
 import structlog
 
-from streams.books import TABLE as BOOKS
-from streams.books import positions
+from schemas.codec import Codec
+from streams.collector import calm_collector
+from streams.cutting import Cutter
 from streams.effects import EffectPort
 from streams.engine import Engine
 from streams.kafka import Place
 from streams.metrics import GroupMetrics
-from streams.parking import ParkedCustomer
 from streams.patience import Patience
 from streams.records import Batch
+from streams.snapshots import Snapshots
+from streams.standing import Standstill
 from streams.store.port import Checkpoint, GroupVersion, Store
+from streams.takeover import take_over
 from streams.tallies import Tallies
+from streams.together import together
+from streams.trailing import Trailing
 from streams.wakeups import Waker
 from streams.waking import TimerService
 from streams.work import Work
-from touchline.errors import TouchlineError
+from touchline.errors import Retryable, TouchlineError
 
-__all__ = ["GroupRunner", "LogGap", "Runner", "Tended", "calm_collector"]
+__all__ = ["GroupRunner", "LogGap", "Rebuilding"]
 
 log = structlog.get_logger(__name__)
-
-_COLLECT_AFTER = 50_000
-"""Objects of one or two polls of 1,000 events."""
 
 
 class LogGap(TouchlineError):
     """Raised when a batch does not continue at its checkpoint: something between was lost, so the process must end."""
 
 
-class Runner(Protocol):
-    """What the live driver hosts: one per group, and the resolver."""
+class Rebuilding(Protocol):
+    """Executes a rebuild that lies on the log (`streams/rebuilding.py`)."""
 
-    name: str
-    group_id: str
-    topics: tuple[str, ...]
-    patience: Patience
-
-    async def assign(self, places: Sequence[Place]) -> dict[Place, int | None]:
-        """Take partitions over; answer where each is to be read from (None = the group's committed offset)."""
-        ...
-
-    async def run(self, batches: Sequence[Batch]) -> None:
-        """Process one poll. What it raises ends the process."""
-        ...
-
-    async def revoke(self, places: Sequence[Place]) -> None:
-        """Finish what is under way, then forget these partitions."""
-        ...
-
-    async def drain(self) -> None:
-        """Finish what is under way."""
-        ...
-
-    def progress(self) -> dict[Place, int]:
-        """Return the offsets to commit for lag displays (or for real, by the resolver)."""
-        ...
-
-
-@runtime_checkable
-class Tended(Protocol):
-    """A runner that has something to do beside the polls."""
-
-    async def tend(self) -> None:
-        """Do it until cancelled, or return if there is nothing. What it raises ends the process."""
+    async def rebuild(self, batch: Batch) -> Work:
+        """Return what a batch leads to that is one such record."""
         ...
 
 
 class GroupRunner:
-    """The runner of a projection group. With a `waker` it runs the timers of its partitions, while `tend` runs.
+    """The runner of one version of a group. With a `waker` it runs the timers of its partitions, while `tend` runs.
 
-    `wakes_per_s` paces wake-ups after a new rulebook; `now_us` is the clock that timers are measured by.
+    `wakes_per_s` paces wake-ups after a new rulebook, `snapshots_per_s` what is published again after a promotion; `now_us` is the
+    clock that timers are measured by. Without `rebuilding` rebuilds are passed over.
     """
 
     def __init__(
@@ -92,8 +65,11 @@ class GroupRunner:
         effects: EffectPort,
         *,
         topic: str,
+        codec: Codec | None = None,
         waker: Waker | None = None,
         wakes_per_s: int = 2000,
+        snapshots_per_s: int = 500,
+        rebuilding: Rebuilding | None = None,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self.engine = engine
@@ -103,94 +79,180 @@ class GroupRunner:
         self.topics: tuple[str, ...] = (topic,)
         self.metrics = GroupMetrics(self.group.group, self.group.version)
         self.patience = Patience(self.name, self.metrics.retries.inc)
-        self._store = store
-        self._effects = effects
+        self._store, self._effects = store, effects
         self._writing: asyncio.Task[None] | None = None
         self._tallies = Tallies(engine.group, store)
         self.timers: TimerService | None = None
         if waker is not None and (engine.group.arms_timers or engine.is_configured):
             self.timers = TimerService(engine, store, waker, metrics=self.metrics, patience=self.patience, now_us=now_us, wakes_per_s=wakes_per_s)
         self._turn = asyncio.Lock()  # a partition is never given away in the middle of a poll
+        self._cutter = Cutter(codec or Codec(), *self.group)
+        self._rebuilding = rebuilding
+        self.still = Standstill(store, self.group, shown=lambda stands: self.metrics.paused.set(int(stands)))
+        self.trailing = Trailing(store, self.group, self.patience)
+        self.snapshots = Snapshots(
+            engine, store, effects, turn=self._turn, drain=self.drain, patience=self.patience, metrics=self.metrics, per_s=snapshots_per_s
+        )
+        self._open: set[Place] = set()
         self._written: dict[Place, int] = {}
 
     async def assign(self, places: Sequence[Place]) -> dict[Place, int | None]:
-        """Open partitions at their checkpoints in the store: the one truth. The first version starts at offset 0, active."""
-        checkpoints = await self.patience.run(lambda: self._store.load_checkpoints(self.group))
-        parked = await self.patience.run(self._parked)
-        read = await self.patience.run(lambda: self._store.read_many(BOOKS, [{"partition": place.partition} for place in places]))
+        """Open partitions at their checkpoints in the store: the one truth; without one at offset 0."""
+        found = await take_over(self._store, self.group, [place.partition for place in places], self.patience)
         starts: dict[Place, int | None] = {}
-        for place, rows in zip(places, read, strict=True):
-            mine = [p for p in parked if p.first_partition == place.partition]
-            checkpoint, books = checkpoints.get(place.partition), positions(rows)
-            starts[place] = self.engine.open(place.partition, checkpoint, mine, books=books)
+        for place in places:
+            partition, it = place.partition, found[place.partition]
+            starts[place] = self.engine.open(partition, it.checkpoint, it.parked, first=it.first, promoted=it.promoted, books=it.books)
             if self.timers is not None:
-                self.timers.open(place.partition, checkpoint.oldest_timer_bucket if checkpoint else 0, books)
-            log.info("partition_opened", group=self.name, partition=place.partition, offset=starts[place], parked=len(mine))
+                self.timers.open(partition, it.checkpoint.oldest_timer_bucket if it.checkpoint else 0, it.books)
+            promoted = self.engine.promotions(partition)
+            if promoted is not None and promoted.last is not None and promoted.last.offset not in it.published:
+                self.snapshots.note(partition, promoted.last)
+            self._open.add(place)
+            log.info("partition_opened", group=self.name, partition=partition, offset=starts[place], parked=len(it.parked))
         calm_collector()
         return starts
 
     async def run(self, batches: Sequence[Batch]) -> None:
-        """Fold one poll and start its writes; waits for the writes of the poll before it."""
-        async with self._turn:
-            started = time.perf_counter()
-            works = await self._fold(batches)
-            self.metrics.apply_seconds.observe(time.perf_counter() - started)
-            await self.drain()  # one poll's writes at a time: the rows of figures and timers of this one come after those of the last
-            if works:
-                self._writing = asyncio.create_task(self._write(works, self.engine.work_number))
+        """Fold one poll and start its writes; waits for the writes of the poll before it, and for the version that it trails.
+
+        It is cut where something must be written before what follows; usually nowhere, so that there is one round. While the version
+        stands still what waits is dropped: it is read again when it goes on.
+        """
+        queues = [deque(self._cutter.cut(batch)) for batch in batches]
+        while queues:
+            async with self._turn:
+                if self.still.must_leave:
+                    return
+                parts = [part for queue in queues if (part := self._next(queue)) is not None]
+                worked = bool(parts) and await self._round(parts)
+            queues = [queue for queue in queues if queue]
+            if queues and not worked:
+                await self.trailing.look()
 
     async def revoke(self, places: Sequence[Place]) -> None:
         """Finish the writes, then forget the partitions; batches of them that still wait are dropped by `run`."""
         async with self._turn:
             await self.drain()
-            if self.timers is not None:
-                self.timers.close(place.partition for place in places)
-            for place in places:
-                self.engine.close(place.partition)
-                self._tallies.drop(place.partition)
-                self._written.pop(place, None)
+            self._close(places)
+
+    async def release(self) -> None:
+        """Forget whatever is still held after the group was left, also where leaving it was cut short: the store has the truth."""
+        async with self._turn:
+            writing, self._writing = self._writing, None
+            if writing is not None:
+                writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)
+            self._close(list(self._open))
+        self.still.left()
 
     async def drain(self) -> None:
         """Wait for the writes under way; what they raise is raised here."""
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            await writing
+        writing = self._writing
+        if writing is not None:
+            try:
+                await writing
+            finally:
+                if self._writing is writing:  # two may wait for the same one
+                    self._writing = None
 
     async def tend(self) -> None:
-        """Run the timers of the partitions that this worker owns, until cancelled."""
-        if self.timers is not None:
-            await self.timers.run()
+        """Run the timers of the partitions that this worker owns, and publish snapshots again, until cancelled."""
+        timers = () if self.timers is None else (self.timers.run(),)
+        await together(self.snapshots.run(), *timers)
 
     def progress(self) -> dict[Place, int]:
         """Return how far each partition is written."""
         return dict(self._written)
 
+    def _next(self, queue: deque[Batch]) -> Batch | None:
+        """Take out what may be folded next of one partition's parts; None if that must wait, or nothing is left."""
+        while queue:
+            part = self._continuing(queue[0])
+            if part is None:
+                queue.popleft()
+                continue
+            now, later = self.trailing.split(part, self.engine.promotions(part.partition))
+            if later is not None:
+                queue[0] = later
+            elif not self._is_rebuild(part):  # which is left where it is until it has been done
+                queue.popleft()
+            return now
+        return None
+
+    async def _round(self, parts: Sequence[Batch]) -> bool:
+        """Fold one part of each partition, and start its writes; tell whether there were any."""
+        started = time.perf_counter()
+        works = await self._fold([part for part in parts if not self._is_rebuild(part)])
+        works += await self._rebuild([part for part in parts if self._is_rebuild(part)])
+        for work in works:
+            self._take_in(work)
+        await self.patience.run(lambda: self._tallies.add(works, self.engine.work_number))
+        self.metrics.apply_seconds.observe(time.perf_counter() - started)
+        await self.drain()  # one poll's writes at a time: the rows of figures and timers of this one come after those of the last
+        if works:
+            self._writing = asyncio.create_task(self._write(works, self.engine.work_number))
+        why = self.still.alarm.note(works, time.monotonic())
+        if why:
+            await self.patience.run(lambda: self.still.pause(why, time.time_ns() // 1000))
+        return bool(works)
+
+    def _is_rebuild(self, part: Batch) -> bool:
+        return self._rebuilding is not None and self._cutter.rebuild_of(part) is not None
+
+    async def _rebuild(self, parts: Sequence[Batch]) -> list[Work]:
+        """Execute rebuilds; one that has to wait is tried again with the next round, and partitions may be given away before it."""
+        works = []
+        for part in parts:
+            await self.drain()  # it reads back what the records before it led to
+            try:
+                works.append(await self._rebuilding.rebuild(part))  # type: ignore[union-attr]  # else there are no rebuilds
+            except Retryable as error:
+                self.metrics.retries.inc()
+                log.warning("waiting", part=self.name, reason=error.what)
+        return works
+
     async def _fold(self, batches: Sequence[Batch]) -> list[Work]:
-        """Fold the batches of one poll; the states that are missing for all of them are loaded at once."""
-        taken = [self.engine.take(fresh) for batch in batches if (fresh := self._continuing(batch)) is not None]
+        """Fold batches, one per partition; the states that are missing for all of them are loaded at once."""
+        taken = [self.engine.take(batch) for batch in batches]
         missing = [subject for one in taken for subject in self.engine.missing(one)]
         states = await self.patience.run(lambda: self._store.load_states(self.group, missing)) if missing else {}
         works = []
         for one in taken:
-            work = self.engine.feed(one, states)
-            if self.timers is not None:
-                work.fan_out.extend(self.timers.note(work))
-            elif work.timers:
-                raise TouchlineError(f"a projection of {self.name} arms timers, which this worker does not run.", next_step="give it a waker.")
-            self._count(work)
+            works.append(self.engine.feed(one, states))
             self.metrics.lag_seconds.set(max(0.0, time.time() - one.batch.records[-1].appended_us / 1e6))
-            works.append(work)
-        await self.patience.run(lambda: self._tallies.add(works, self.engine.work_number))
         return works
 
-    def _count(self, work: Work) -> None:
+    def _take_in(self, work: Work) -> None:
+        """Tell everybody what a work changed, before it is written; count it."""
+        if self.timers is not None:
+            work.fan_out.extend(self.timers.note(work))
+        elif work.timers:
+            raise TouchlineError(f"a projection of {self.name} arms timers, which this worker does not run.", next_step="give it a waker.")
         for result, n in work.results.items():
             self.metrics.records(result, n)
+        self.metrics.effects("withheld", work.withheld)
+        said: dict[str, str | int] = {"group": self.name, "partition": work.partition}
         for offset, reason in work.refused:
-            log.error("config_unreadable", group=self.name, partition=work.partition, offset=offset, reason=reason)
+            log.error("config_unreadable", **said, offset=offset, reason=reason)
             self.metrics.records("config_refused", 1)
         for position in work.books:
-            log.info("config_read", group=self.name, partition=work.partition, offset=position.offset, version=position.book.version)
+            log.info("config_read", **said, offset=position.offset, version=position.book.version)
+        if work.promoted is not None:
+            self.snapshots.note(work.partition, work.promoted)
+            log.info("promotion_read", **said, offset=work.promoted.offset, version=work.promoted.version)
+
+    def _close(self, places: Sequence[Place]) -> None:
+        partitions = [place.partition for place in places]
+        if self.timers is not None:
+            self.timers.close(partitions)
+        self.trailing.forget(partitions)
+        self.snapshots.close(partitions)
+        for place in places:
+            self.engine.close(place.partition)
+            self._tallies.drop(place.partition)
+            self._written.pop(place, None)
+            self._open.discard(place)
 
     def _continuing(self, batch: Batch) -> Batch | None:
         """Return what of a batch is still to be folded, None if nothing is. Raises `LogGap` if it does not continue at the checkpoint."""
@@ -209,8 +271,7 @@ class GroupRunner:
 
     async def _write(self, works: Sequence[Work], number: int) -> None:
         """Make one poll true: fan-out and effects, then the subjects' own partitions, then the checkpoints."""
-        started = time.perf_counter()
-        fan_out = [row for work in works for row in work.fan_out]
+        started, fan_out = time.perf_counter(), [row for work in works for row in work.fan_out]
         own = [row for work in works for row in work.own]
         effects = [effect for work in works for effect in work.effects]
         await asyncio.gather(
@@ -233,16 +294,3 @@ class GroupRunner:
         if self.timers is None or not self.timers.is_open(work.partition):
             return work.checkpoint
         return msgspec.structs.replace(work.checkpoint, oldest_timer_bucket=self.timers.oldest_hour(work.partition))
-
-    async def _parked(self) -> list[ParkedCustomer]:
-        rows = await self._store.read("parked_customer", {"name": self.group.group, "version": self.group.version})
-        return [ParkedCustomer.from_row(row) for row in rows]
-
-
-def calm_collector() -> None:
-    """Let Python's collector leave alone what a worker keeps for ever, and look at the rest every few polls, not many times in each.
-
-    A fold builds tens of objects per event and no cycles; looking for them took 7 of 50 µs per event (`touchline bench`).
-    """
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, 20, 50)

@@ -1,21 +1,23 @@
 """What is known of each subject while it is in memory: states, recent ids, how far it has been applied. Bounded."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from hashlib import blake2b
 
 import msgspec
 
 from projections.kernel import Subject
 from streams.armed import ArmedTimers
-from streams.store.port import CellValue, StateRow
+from streams.store.port import CellValue, RowWrite, StateRow
 
-__all__ = ["RECENT_IDS_MAX", "SubjectCache", "SubjectEntry", "record_hash"]
+__all__ = ["RECENT_BYTES_MAX", "RECENT_IDS_MAX", "SubjectCache", "SubjectEntry", "record_hash"]
 
 RECENT_IDS_MAX = 128
 """How many record ids a subject remembers. The resolver ends a batch at 64 records of one subject, so that whatever a
 killed resolver appends again is still remembered."""
 
 _HASH_BYTES = 8
+RECENT_BYTES_MAX = RECENT_IDS_MAX * _HASH_BYTES
 
 
 def record_hash(source: str, record_id: str) -> bytes:
@@ -57,7 +59,7 @@ class SubjectEntry:
         """Note that a record was applied, and remember its id (`hashed` is empty for wake-ups); the oldest id is forgotten."""
         self.applied_partition, self.applied_offset = partition, offset
         if hashed:
-            self.recent = (self.recent + hashed)[-RECENT_IDS_MAX * _HASH_BYTES :]
+            self.recent = (self.recent + hashed)[-RECENT_BYTES_MAX:]
 
     def position(self) -> Position:
         """Return what `go_back` needs to undo a fold that failed."""
@@ -77,6 +79,21 @@ class SubjectEntry:
             "applied_offset": self.applied_offset,
             "appended_us": self.appended_us,
         }
+
+    def state_rows(self, table: str, subject: Subject, blobs: Mapping[str, bytes], timers: bytes | None, ts_us: int) -> list[RowWrite]:
+        """Return the rows of the states in `blobs`, and of what is common to all; `timers` None: as they were.
+
+        The common values are static columns: they travel with the first row.
+        """
+        common = self.common_columns()
+        if timers is not None:
+            common["timers"] = timers
+        if not blobs:
+            return [RowWrite(table, tuple(subject), common, ts_us)]
+        return [
+            RowWrite(table, (*subject, name), {"state": blob} if number else {"state": blob, **common}, ts_us)
+            for number, (name, blob) in enumerate(blobs.items())
+        ]
 
 
 class SubjectCache:
@@ -111,6 +128,14 @@ class SubjectCache:
         """Add an entry."""
         self._entries[subject] = entry
         self._partition[subject] = partition
+
+    def replace(self, subject: Subject, partition: int, entry: SubjectEntry, work_number: int) -> None:
+        """Put an entry in the place of another one; what the driver knows of the subject's timers is known of it still."""
+        old = self._entries.get(subject)
+        entry.timers.told_us = -1 if old is None else old.timers.told_us
+        entry.timers.indexed_us = -1
+        entry.work_number = work_number
+        self.put(subject, partition, entry)
 
     def evict(self, acknowledged: int) -> None:
         """Drop the least recently used entries above the limit; an entry of a later work than `acknowledged` stays."""

@@ -68,7 +68,7 @@ class Promoting(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """A group as it stands. `first` is the version that speaks below the first promotion on the log; `active` the one that is read."""
+    """A group as it stands. `first` is the version that speaks below the first promotion on the log; `active` the one that is read; 0: nobody."""
 
     name: str
     first: int
@@ -123,14 +123,14 @@ class Versions:
         return standing
 
     async def add(self, group: GroupVersion, now_us: int) -> None:
-        """Note a version that is going to be built. Raises `Refused` if it is there already and not being built."""
+        """Note a version that is going to be built. Raises `Refused` if it is there already and not being built.
+
+        Where no version of the group ever ran nobody is active (0) until the first promotion, so that nothing is told of history.
+        """
         standing = await self.read(group.group)
         if standing is None:
-            raise Refused(
-                f"No version of {group.group} has run here, so there is none to stand beside.",
-                reason="no_version",
-                next_step=f"`touchline worker --group {group.group}`: the first version starts from the log's beginning by itself.",
-            )
+            await self._store.swap(_GROUP, (group.group,), {"first_version": 0, "active_version": 0}, expected=None)
+            standing = await self._read(group.group)
         state = standing.state(group.version)
         if state == "retired":
             await self._change(group, {"state": "building", "changed_at": now_us, "verified": None, "paused": None}, {"state": "retired"})

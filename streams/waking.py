@@ -25,6 +25,7 @@ from streams.patience import Patience
 from streams.store.port import GroupVersion, RowWrite, Store
 from streams.timer_index import PAGE_ROWS, TimerIndex
 from streams.timers import HOUR_US, TimerWheel, Waiting, hour_of
+from streams.together import together
 from streams.wakeups import Wake, Waker
 from streams.work import Work
 
@@ -85,6 +86,8 @@ class TimerService:
         self._flying: dict[_Place, int] = {}
         self._woken: dict[_Place, int] = {}
         """For which expiry moment a wake-up is on the log, or on its way there, until it is read back."""
+        self._held: dict[int, list[Waiting]] = {}
+        """Who has come in partitions into which the log is being imported: what follows may disarm them, so they wait for its end."""
         self._news = asyncio.Event()
 
     @property
@@ -105,7 +108,7 @@ class TimerService:
         """Forget partitions that were given away."""
         gone = frozenset(partitions)
         for partition in gone:
-            for kept in (self._unread, self._oldest, self._bounds):
+            for kept in (self._unread, self._oldest, self._bounds, self._held):
                 kept.pop(partition, None)
             self._index.forget(partition)
         self._wheel.forget(gone)
@@ -137,6 +140,7 @@ class TimerService:
         if now_us - made_us > _BOUND_EVERY_US:
             found = self._wheel.oldest_us(partition)
             flying = [at for place, at in self._flying.items() if place[0] == partition]
+            flying += [(one.at_ms - 1) * 1000 for one in self._held.get(partition, ())]
             bound_us = min([now_us if found is None else min(found, now_us), *flying])
             self._bounds[partition] = (now_us, bound_us)
         return min([hour_of(bound_us), *unread[:1]])
@@ -163,26 +167,33 @@ class TimerService:
 
     async def run(self) -> None:
         """Do it until cancelled. What it raises must end the process."""
-        parts = [asyncio.create_task(part) for part in (self._tick(), self._read_index(), self._pacing.run())]
-        try:
-            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            for part in done:
-                part.result()
-        finally:
-            for part in parts:
-                part.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
+        await together(self._tick(), self._read_index(), self._pacing.run())
 
     async def _tick(self) -> None:
         while True:
             now_us = self._now_us()
-            come = [one for one in self._wheel.due(now_us, IN_FLIGHT_MAX) if one.partition in self._unread]
+            self._let_go()
+            come = [one for one in self._wheel.due(now_us, IN_FLIGHT_MAX) if one.partition in self._unread and not self._hold(one)]
             if come:
                 await self._wake(come)
                 continue
             next_us = self._wheel.next_us()
             pause_s = _PAUSE_S if next_us is None else min(max(next_us - now_us, 1000) / 1e6, _PAUSE_S)
             await asyncio.sleep(pause_s)
+
+    def _hold(self, one: Waiting) -> bool:
+        """Keep back who comes in the middle of an import; tell whether it is."""
+        if not self._engine.is_importing(one.partition):
+            return False
+        self._held.setdefault(one.partition, []).append(one)
+        self._bounds.pop(one.partition, None)
+        return True
+
+    def _let_go(self) -> None:
+        """Let those come up whose import has ended."""
+        for partition in [held for held in self._held if not self._engine.is_importing(held)]:
+            for one in self._held.pop(partition):
+                self._arm(partition, one.subject, (one.at_ms - 1) * 1000)
 
     async def _wake(self, come: list[Waiting]) -> None:
         """Wake those of them whose timer is armed and has come; the others are left out, or come up again when theirs does."""

@@ -22,7 +22,7 @@ from schemas.record import Event
 from schemas.sealing import Sealed
 from streams.alert_reading import AlertReader
 from streams.alert_view import AlertView
-from streams.reading import CustomerReader, active_version
+from streams.reading import ActiveVersions, CustomerReader
 from streams.store.catalogue import keyring_tables
 from streams.store.data_keys import CassandraDataKeys
 from touchline.errors import Misconfigured, Refused, Retryable
@@ -136,7 +136,7 @@ async def alert_desk(settings: Settings, *, tenant: str, actor: str, wait_s: flo
     """Connect to Cassandra and Kafka for as long as the context lasts. Raises `Retryable` if one of them is away."""
     codec = Codec()
     async with connected(settings) as store:
-        producer = Producer(settings.brokers, linger="alerts")
+        producer, active = Producer(settings.brokers, linger="alerts"), ActiveVersions(store)
 
         async def append(key: str, event: Event) -> None:
             producer.produce(settings.topic("interaction"), key.encode(), codec.encode(event))
@@ -145,14 +145,14 @@ async def alert_desk(settings: Settings, *, tenant: str, actor: str, wait_s: flo
         async def seal(header: Header, note: str) -> Sealed:
             if not settings.key_file.exists():
                 raise Misconfigured(f"There is no key file at {settings.key_file}.", next_step="set TOUCHLINE_KEY_FILE: a note is sealed with it.")
-            view = await CustomerReader(store, codec, active_version()).customer(tenant, header.customer_id)
+            view = await CustomerReader(store, codec, await active.of("view")).customer(tenant, header.customer_id)
             known = view.contact.handles if view is not None else ()
             handles = tuple(Handle(kind=one.kind, hash=one.hash, verified=one.verified) for one in known)
             keys = CassandraDataKeys(store.beside(settings.keyring_keyspace, keyring_tables()), _now_us)
             keyring = Keyring(keys, KeyFile.load_or_create(settings.key_file).wrapper, codec)
             return await sealed_note(keyring, codec, msgspec.structs.replace(header, handles=handles), note)
 
-        reader = AlertReader(store, active_version("care"))
+        reader = AlertReader(store, await active.of("care"))
         yield Desk(reader, append, seal, tenant=tenant, actor=code("actor", actor), wait_s=wait_s, clock_us=_now_us)
 
 

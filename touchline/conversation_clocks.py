@@ -8,7 +8,7 @@ from projections.sla.conditions import Context
 from schemas.codec import Codec
 from streams.care_view import CareReader, ClockRow
 from streams.plain import utc
-from streams.reading import CustomerReader, active_version
+from streams.reading import ActiveVersions, CustomerReader
 from streams.timeline_row import ConversationRow
 from touchline.settings import Settings
 from touchline.tables import connected
@@ -26,11 +26,12 @@ def brief(clock: ClockRow) -> dict[str, Any]:
 async def look_up(settings: Settings, tenant: str, conversation: str) -> tuple[Context, int, list[ClockRow]] | None:
     """Return a conversation's context, when it began (epoch µs) and its clocks; None if there is none of this id."""
     async with connected(settings) as store:
-        rows = await CustomerReader(store, Codec(), active_version()).conversation(tenant, conversation)
+        active = ActiveVersions(store)
+        rows = await CustomerReader(store, Codec(), await active.of("view")).conversation(tenant, conversation)
         if not rows:
             return None
         row = max(rows, key=lambda each: each.last_at_us)
-        clocks = await CareReader(store, active_version("care")).clocks(tenant, row.customer_id)
+        clocks = await CareReader(store, await active.of("care")).clocks(tenant, row.customer_id)
         return _context(row), row.opened_at_us, [clock for clock in clocks if clock.conversation_id == row.conversation_id]
 
 

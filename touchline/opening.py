@@ -15,7 +15,7 @@ from schemas.sealing import DataKeyStore, Erased, Opened, Opening, SealedItem, U
 from streams.care_view import CareReader, CustomerCare
 from streams.customer_view import CustomerView
 from streams.plain import event_json, record_json, utc
-from streams.reading import PAGE_ROWS_MAX, CustomerReader, active_version
+from streams.reading import PAGE_ROWS_MAX, ActiveVersions, CustomerReader
 from streams.store.catalogue import keyring_tables
 from streams.store.data_keys import CassandraDataKeys
 from streams.timeline_row import TimelineRow
@@ -184,7 +184,9 @@ async def desk(settings: Settings) -> AsyncIterator[Desk]:
     codec = Codec()
     async with connected(settings) as store:
         keys = CassandraDataKeys(store.beside(settings.keyring_keyspace, keyring_tables()), lambda: time.time_ns() // 1000)
-        yield Desk(CustomerReader(store, codec, active_version()), Opener(settings, keys, codec), CareReader(store, active_version("care")))
+        active = ActiveVersions(store)
+        view, care = CustomerReader(store, codec, await active.of("view")), CareReader(store, await active.of("care"))
+        yield Desk(view, Opener(settings, keys, codec), care)
 
 
 def customer_of(settings: Settings, tenant: str, handle: str) -> str:

@@ -7,7 +7,8 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from contextlib import suppress
+from typing import Final, NamedTuple, TypeVar
 from uuid import uuid4
 
 from projections.registry import GROUPS
@@ -16,8 +17,10 @@ from schemas.events import Quarantined
 from schemas.topics import CHANNELS
 from streams.kafka import Cluster, Place, Subscription
 from streams.store.cassandra import CassandraStore
+from streams.store.columns import text
 from streams.store.parked import ParkedCustomers
 from streams.store.port import GroupVersion, Store
+from streams.versions import Versions
 from touchline.commands.stack import Section
 from touchline.errors import Misconfigured, Retryable, TouchlineError
 from touchline.settings import Settings
@@ -37,13 +40,30 @@ _TAIL_WAIT_S: Final = 3.0
 _PARKED_SHOWN_MAX: Final = 10
 
 
+class _Known(NamedTuple):
+    """One version of a group. `state` is building, shadow, active, paused or retired; `why`: why it is paused.
+
+    One that is not `noted` is the newest of this code, of a group that never began.
+    """
+
+    group: GroupVersion
+    state: str
+    why: str = ""
+    runs: bool = True
+    noted: bool = True
+
+
 def lag(settings: Settings) -> Section | None:
     """Show, per consumer group, how many records it has before it; nothing where there are no topics yet."""
     interaction = settings.topic("interaction")
     channels = [settings.topic(f"channel.{channel}") for channel in CHANNELS]
     config = settings.topic("config")
+    known: list[_Known] = []
     groups = {f"{settings.topic_prefix}.resolver": channels, f"{settings.topic_prefix}.config": [config]}
-    groups |= {f"{settings.topic_prefix}.{group.name}.v{group.version}": [interaction] for group in GROUPS.values()}
+    with suppress(Retryable):  # it is said where the store itself is asked; of Kafka's lag that of the newest versions is shown
+        known = _from_store(settings, _known)
+    running = [one.group for one in known if one.runs] or [GroupVersion(group.name, group.version) for group in GROUPS.values()]
+    groups |= {f"{settings.topic_prefix}.{name}.v{version}": [interaction] for name, version in running}
 
     def ask() -> dict[str, dict[str, int]]:
         cluster = Cluster(settings.brokers)
@@ -67,9 +87,16 @@ def parked(settings: Settings) -> Section | None:
     async def ask(store: Store) -> list[dict[str, str | int]]:
         customers = ParkedCustomers(store)
         return [
-            {"group": g.name, "version": g.version, "customer": one.customer, "records": one.n, "reason": one.reason, "failed_at": one.failed_at}
-            for g in GROUPS.values()
-            for one in await customers.load(GroupVersion(g.name, g.version))
+            {
+                "group": known.group.group,
+                "version": known.group.version,
+                "customer": one.customer,
+                "records": one.n,
+                "reason": one.reason,
+                "failed_at": one.failed_at,
+            }
+            for known in await _known(store)
+            for one in await customers.load(known.group)
         ]
 
     found = _from_store(settings, ask)
@@ -101,22 +128,40 @@ def quarantined(settings: Settings) -> Section | None:
 
 
 def versions(settings: Settings) -> Section | None:
-    """Show, per group version, whether it is active and how far it has come; nothing before a worker has run."""
+    """Show every version of every group: what it is, and how far it has come; nothing before a worker has run."""
 
-    async def ask(store: Store) -> list[dict[str, str | int | bool]]:
-        found: list[dict[str, str | int | bool]] = []
-        for group in GROUPS.values():
-            checkpoints = (await store.load_checkpoints(GroupVersion(group.name, group.version))).values()
-            if checkpoints:
-                active, applied = all(c.active for c in checkpoints), sum(c.next_offset for c in checkpoints)
-                found.append({"group": group.name, "version": group.version, "active": active, "partitions": len(checkpoints), "records": applied})
+    async def ask(store: Store) -> list[dict[str, str | int]]:
+        found: list[dict[str, str | int]] = []
+        for known in await _known(store):
+            checkpoints = (await store.load_checkpoints(known.group)).values()
+            told: dict[str, str | int] = {"group": known.group.group, "version": known.group.version, "state": known.state, "why": known.why}
+            if known.noted or checkpoints:
+                found.append({**told, "partitions": len(checkpoints), "records": sum(c.next_offset for c in checkpoints)})
         return found
 
     found = _from_store(settings, ask)
-    rows = tuple(
-        (str(it["group"]), f"v{it['version']}", "active" if it["active"] else "shadow", str(it["partitions"]), f"{it['records']:,}") for it in found
-    )
-    return Section("versions", "Versions", ("group", "version", "state", "partitions", "records applied"), rows, found) if found else None
+    rows = tuple((str(it["group"]), f"v{it['version']}", str(it["state"]), str(it["partitions"]), f"{it['records']:,}") for it in found)
+    troubles = tuple(f"{it['group']} v{it['version']} stands still: {it['why']}." for it in found if it["why"])
+    heads = ("group", "version", "state", "partitions", "records applied")
+    return Section("versions", "Versions", heads, rows, found, troubles) if found else None
+
+
+async def _known(store: Store) -> list[_Known]:
+    """Return every version of every group: those that are noted, and of groups that never began the newest of this code."""
+    versions = Versions(store)
+    names = dict.fromkeys([*GROUPS, *(text(row, "name") for row in await store.scan("projection_group"))])
+    found = []
+    for name in names:
+        standing = await versions.read(name)
+        if standing is None:
+            if name in GROUPS:
+                found.append(_Known(GroupVersion(name, GROUPS[name].version), "active", noted=False))
+            continue
+        for number, row in sorted(standing.versions.items()):
+            state = standing.state(number) or ""
+            runs = number in standing.running
+            found.append(_Known(GroupVersion(name, number), "paused" if row.paused and state != "retired" else state, row.paused, runs))
+    return found
 
 
 def _reasons(brokers: str, topic: str, ranges: dict[Place, tuple[int, int]]) -> Counter[str]:

@@ -18,6 +18,7 @@ STACK_FILE = Path(".touchline/stack.json")
 """Where `touchline up` writes the addresses of the local stack, relative to the working folder."""
 
 _NAME = r"^[a-z][a-z0-9_]{0,39}$"
+_GROUPS = r"^[a-z][a-z0-9_]*(@[1-9][0-9]{0,5})?(,[a-z][a-z0-9_]*(@[1-9][0-9]{0,5})?)*$"
 
 
 class Settings(BaseSettings):
@@ -42,7 +43,9 @@ class Settings(BaseSettings):
     default_region: str = Field("DE", pattern=r"^[A-Z]{2}$", description="of phone numbers without a country code")
     key_file: Path = Field(Path(".touchline/keys.json"), description="key-encryption and index keys of local mode; mode 0600")
 
-    groups: str = Field("resolver,config,view,care", pattern=r"^[a-z]+(,[a-z]+)*$", description="what a worker runs, comma separated")
+    groups: str = Field(
+        "resolver,config,view,care", pattern=_GROUPS, description="what a worker runs, comma separated: `care` (all its versions), `care@2` (one)"
+    )
     poll_records_max: int = Field(4000, ge=1, le=10_000)
     batches_in_flight_max: int = Field(3, ge=1, le=16)
     cached_subjects_max: int = Field(50_000, ge=100, description="states kept in memory per worker and group")
@@ -52,6 +55,7 @@ class Settings(BaseSettings):
     future_max_s: int = Field(300, ge=0, description="events further in the future than this are quarantined")
     settle_s: int = Field(60, ge=0, description="an alarm that is overdue when it is armed waits so long for what comes along")
     wakes_per_s: int = Field(2000, ge=1, le=100_000, description="customers told of new rules per second, group and worker")
+    snapshots_per_s: int = Field(500, ge=1, le=100_000, description="customers published again per second and worker after a promotion")
     metrics_port: int | None = Field(None, ge=1, le=65535, description="serve Prometheus metrics here")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from projections.registry import GROUPS, Group
+from projections.registry import VERSIONS, Group
 from projections.tables import Table
 from streams.store.migration_files import migrated_tables, read_migrations
 
@@ -33,6 +33,6 @@ def keyring_tables() -> list[Table]:
 
 
 def known_tables(groups: Iterable[Group] | None = None) -> list[Table]:
-    """Return every table of the product's keyspace; `groups` are by default all of the registry."""
-    chosen = GROUPS.values() if groups is None else groups
+    """Return every table of the product's keyspace; `groups` are by default all of the registry, in every version."""
+    chosen = VERSIONS.values() if groups is None else groups
     return [*control_tables(), *(table for group in chosen for table in group.tables())]

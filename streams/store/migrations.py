@@ -17,7 +17,7 @@ from streams.store.migration_files import Migration
 from touchline.errors import Misconfigured, Retryable
 from touchline.settings import Settings
 
-__all__ = ["Executor", "Report", "migrate"]
+__all__ = ["Executor", "Report", "create_tables", "migrate"]
 
 LOCK_TTL_S = 300
 """After this a lock whose holder died is free again; a whole migration takes about ten seconds."""
@@ -77,6 +77,15 @@ def migrate(cluster: Executor, settings: Settings, migrations: Sequence[Migratio
                 report.migrations.append(f"{migration.number:04}_{migration.name}")
         for table in tables:
             _bring_up(cluster, keyspace, table, report)
+    return report
+
+
+def create_tables(cluster: Executor, settings: Settings, tables: Iterable[Table]) -> Report:
+    """Create the tables of a version that is going to be built, in a keyspace that was migrated before. Blocks; raises as `migrate` does."""
+    report = Report()
+    with _lock(cluster, settings.keyspace):
+        for table in tables:
+            _bring_up(cluster, settings.keyspace, table, report)
     return report
 
 

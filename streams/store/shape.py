@@ -1,29 +1,49 @@
 """The tables that a store was opened with, and the rules that both stores apply to a row before they take it."""
 
+import re
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
+from typing import Final
+
+import msgspec
 
 from projections.tables import Table
 from streams.store.port import RowWrite
 from touchline.errors import Misconfigured
 
-__all__ = ["TableSet", "check_key", "partition_values", "unknown_column"]
+__all__ = ["TableSet", "another_version", "check_key", "partition_values", "unknown_column"]
+
+_VERSIONED: Final = re.compile(r"(?P<name>\w+?)_v(?P<version>\d+)(?P<kind>(_state|_timer|_timer_bucket)?)$")
 
 
 class TableSet:
-    """The tables of a keyspace by their physical names."""
+    """The tables of a keyspace by their physical names; those of versions that this code does not have, by `another_version`."""
 
     def __init__(self, tables: Iterable[Table]) -> None:
         self.by_name = {table.physical: table for table in tables}
 
     def find(self, physical: str) -> Table:
         """Return a table, or raise `Misconfigured` saying which are known."""
-        table = self.by_name.get(physical)
+        table = self.by_name.get(physical) or another_version(self.by_name.values(), physical)
         if table is None:
             raise Misconfigured(
                 f"the store knows no table {physical}; it knows {', '.join(sorted(self.by_name)) or 'none'}.",
                 next_step="add it to a .cql beside its projection, or open the store with the tables of that version.",
             )
         return table
+
+
+def another_version(tables: Iterable[Table], physical: str) -> Table | None:
+    """Return the shape of a table (`clock_v7`, `care_v7_state`) by that of the newest version among `tables`; None if there is none.
+
+    So readers can follow a version that their own code does not have, as long as its tables are of the same shape.
+    """
+    found = _VERSIONED.match(physical)
+    if found is None:
+        return None
+    name = found["name"] + found["kind"]
+    alike = [(int(it["version"]), table) for table in tables if table.name == name and (it := _VERSIONED.match(table.physical))]
+    return msgspec.structs.replace(max(alike, key=itemgetter(0))[1], physical=physical) if alike else None
 
 
 def check_key(table: Table, row: RowWrite) -> None:

@@ -146,6 +146,14 @@ def test_an_unknown_group_given_as_an_option_ends_it_with_78(stack: LiveStack, t
 
 
 @either
+def test_a_version_that_this_code_does_not_have_ends_it_with_78(stack: LiveStack, tmp_path: Path, command: list[str]) -> None:
+    code, said = refused(stack, tmp_path, command, groups="resolver,view@9")
+    assert code == 78, said
+    assert "this code has no version 9 of the group view" in said
+    assert "Traceback" not in said
+
+
+@either
 def test_missing_topics_end_it_with_78_and_the_next_step(stack: LiveStack, tmp_path: Path, command: list[str]) -> None:
     code, said = refused(stack, tmp_path, command, topic_prefix="nowhere")
     assert code == 78, said

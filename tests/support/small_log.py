@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from projections.kernel import Config, Effect
+from projections.registry import Group
 from schemas.codec import Head
 from schemas.events import TimerWoke
 from schemas.record import Event
@@ -67,12 +68,16 @@ class Effects:
 class Worker:
     """One process: it owns partitions, folds what is in the log, and wakes."""
 
-    def __init__(self, log: SmallLog, into: MemoryStore | None = None, *, cached: int = 1000, wakes_per_s: int = 100_000) -> None:
+    def __init__(
+        self, log: SmallLog, into: MemoryStore | None = None, *, cached: int = 1000, wakes_per_s: int = 100_000, group: Group = GROUP
+    ) -> None:
         self.log = log
         self.into = into or store()
-        engine = Engine(GROUP, CODEC, tenant="acme", cached_subjects_max=cached, config=Config((rules(60),)))
+        engine = Engine(group, CODEC, tenant="acme", cached_subjects_max=cached, config=Config((rules(60),)))
         self.effects = Effects()
-        self.runner = GroupRunner(engine, self.into, self.effects, topic=TOPIC, waker=log, wakes_per_s=wakes_per_s, now_us=lambda: log.now_us)
+        self.runner = GroupRunner(
+            engine, self.into, self.effects, topic=TOPIC, waker=log, wakes_per_s=wakes_per_s, snapshots_per_s=100_000, now_us=lambda: log.now_us
+        )
         self._read: dict[int, int] = {}
         self._tending: asyncio.Task[None] | None = None
 

@@ -15,6 +15,7 @@ from projections.registry import GROUPS
 from projections.rules import Rulebook, WeeklyHours
 from streams.care_view import CareReader, ClockRow
 from streams.plain import instant_us
+from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import CellValue, GroupVersion, RowWrite, Store
 from tests.support.commands import Run, runner
@@ -30,7 +31,7 @@ Cells = dict[str, CellValue]
 
 @pytest.fixture
 def store() -> MemoryStore:
-    return MemoryStore(GROUPS["care"].tables())
+    return MemoryStore(known_tables())
 
 
 def put_clock(

@@ -21,7 +21,7 @@ from schemas.handles import handle_hash
 from schemas.sealing import KeyPartition
 from streams.care_view import CareReader
 from streams.plain import instant_us
-from streams.reading import CustomerReader, active_version
+from streams.reading import ActiveVersions, CustomerReader
 from streams.simulation import Simulation
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
@@ -70,7 +70,8 @@ class World:
 
     @asynccontextmanager
     async def desk(self, settings: Settings) -> AsyncIterator[opening.Desk]:
-        reader, care = CustomerReader(self.store, self.codec, active_version()), CareReader(self.store, active_version("care"))
+        active = ActiveVersions(self.store)
+        reader, care = CustomerReader(self.store, self.codec, await active.of("view")), CareReader(self.store, await active.of("care"))
         yield opening.Desk(reader, opening.Opener(settings, self.keys, self.codec), care)
 
 

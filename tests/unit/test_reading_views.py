@@ -19,11 +19,11 @@ from streams.customer_view import AsOf, CustomerView
 from streams.digesting import store_digest
 from streams.excerpts import clean, excerpt, journey, journeys
 from streams.plain import RowForm, conversation_json, event_json, instant_us, record_json, utc
-from streams.reading import CustomerReader, active_version
+from streams.reading import CustomerReader
 from streams.simulation import Simulation
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
-from streams.store.port import CellValue, RowWrite
+from streams.store.port import CellValue, GroupVersion, RowWrite
 from streams.timeline_row import TimelineRow
 
 CODEC = Codec()
@@ -51,7 +51,7 @@ def started_in_chat_and_continued_by_mail() -> list[Event]:
 
 
 def reader(store: MemoryStore) -> CustomerReader:
-    return CustomerReader(store, CODEC, active_version())
+    return CustomerReader(store, CODEC, GroupVersion("view", VIEW.version))
 
 
 def only_customer(store: MemoryStore) -> str:

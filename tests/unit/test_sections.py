@@ -16,6 +16,7 @@ from streams.records import Batch, RawRecord
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import Checkpoint, GroupVersion
+from streams.versions import Versions
 from touchline import sections
 from touchline.commands import stack
 from touchline.errors import Misconfigured, Retryable
@@ -159,6 +160,54 @@ def test_versions_sum_up_the_checkpoints() -> None:
     section = sections.versions(SETTINGS)
     assert section is not None
     assert section.rows == (("view", "v1", "active", "2", "2,010"),)
+
+
+def test_versions_are_shown_with_what_they_are_and_one_that_stands_still_is_a_trouble() -> None:
+    async def story() -> None:
+        versions = Versions(FakeCassandra.store)
+        await versions.begin(VIEW, 1)
+        for number in (2, 3, 4):
+            await versions.add(GroupVersion("view", number), 1)
+        await versions.move(GroupVersion("view", 2), "building", "shadow", 2)
+        await versions.move(GroupVersion("view", 3), "building", "retired", 2)
+        await versions.pause(GroupVersion("view", 2), "parked: 101 customers in a minute, the last reason raised:ValueError", 3)
+        await FakeCassandra.store.save_checkpoints(GroupVersion("view", 2), {0: Checkpoint(7, 1, False, 1)})  # noqa: FBT003 - its third value
+
+    asyncio.run(story())
+    section = sections.versions(SETTINGS)
+    assert section is not None
+    assert [row[:3] for row in section.rows] == [
+        ("view", "v1", "active"),
+        ("view", "v2", "paused"),
+        ("view", "v3", "retired"),
+        ("view", "v4", "building"),
+    ]
+    assert section.rows[1][3:] == ("1", "7")
+    assert section.troubles == ("view v2 stands still: parked: 101 customers in a minute, the last reason raised:ValueError.",)
+
+
+def test_lag_is_that_of_every_version_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        versions = Versions(FakeCassandra.store)
+        await versions.begin(VIEW, 1)
+        for number in (2, 3):
+            await versions.add(GroupVersion("view", number), 1)
+        await versions.move(GroupVersion("view", 2), "building", "shadow", 2)
+
+    asyncio.run(story())
+    place = Place("touchline.interaction.v1", 0)
+    monkeypatch.setattr(FakeCluster, "ends", {place: 7})
+    told = {
+        "touchline.config": {},
+        "touchline.resolver": {},
+        "touchline.view.v1": {place: 7},
+        "touchline.view.v2": {place: 3},
+        "touchline.care.v1": {},
+    }
+    monkeypatch.setattr(FakeCluster, "committed_by", told)
+    section = sections.lag(SETTINGS)
+    assert section is not None
+    assert {name: it["records"] for name, it in section.data.items()} == {"touchline.view.v1": 0, "touchline.view.v2": 4, "touchline.care.v1": 7}
 
 
 def test_quarantined_counts_all_and_reads_the_newest_thousand_for_their_reasons(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from streams.timers import HOUR_US, hour_of
 from streams.wakeups import Wake
 from tests.support.clockwork import SECOND, event, published, record, rules, store
 from tests.support.small_log import SmallLog, Worker
+from tests.support.two_versions import both, imported, imported_event
 
 GROUP = GroupVersion("clockwork", 1)
 
@@ -358,6 +359,32 @@ def test_a_wake_up_that_is_read_back_before_its_report_leaves_nothing_behind() -
         passes(log, 200)
         await worker.until(lambda: [row[1] for row in worker.rang()] == [3] and timers.waiting == 0 and not timers._flying)
         assert timers._woken == {}
+        await worker.stop()
+
+    run(story)
+
+
+def test_nobody_is_woken_in_the_middle_of_an_import_and_at_its_end_everybody_whose_timer_is_still_armed() -> None:
+    """What came later in the exported log may have disarmed what looks overdue; the next owner finds those who are held back."""
+
+    async def story(log: SmallLog) -> None:
+        into = await both()
+        worker = await Worker(log, into).own(0)
+        for number in (1, 2, 3):
+            imported_event(log, event("received", number, 100), 100 * SECOND)
+        await worker.fold()
+        await worker.settle()
+        assert log.woken() == []
+        log.put(event("received", 9, 990), 1)
+        imported_event(log, event("sent", 2, 130), 130 * SECOND)
+        await worker.fold()
+        await worker.settle()
+        assert log.woken() == []
+        assert await checkpoint_hour(into) == 0, "what is held back is pending"
+        imported(log)
+        await worker.fold()
+        await worker.until(lambda: len(log.woken()) == 2)
+        assert sorted(log.woken()) == [("c1", "c1/a"), ("c3", "c3/a")]
         await worker.stop()
 
     run(story)

@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
 def show(alert_id: AlertId, *, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Show an alert: what it is, who was told, what people did. Times are local; with --json UTC."""
     from streams.alert_reading import AlertReader
-    from streams.reading import active_version
+    from streams.reading import ActiveVersions
     from touchline.tables import connected
 
     settings = load_settings()
@@ -51,7 +51,7 @@ def show(alert_id: AlertId, *, tenant: Tenant = None, as_json: AsJson = False) -
 
     async def read() -> Any:  # noqa: ANN401 - three lists of views
         async with connected(settings) as store:
-            reader = AlertReader(store, active_version("care"))
+            reader = AlertReader(store, await ActiveVersions(store).of("care"))
             alert = await reader.alert(whose, alert_id)
             if alert is None:
                 raise Refused(f"There is no alert {alert_id} of tenant {whose}.", reason="unknown_alert", next_step="see `touchline alerts`.")

@@ -55,11 +55,12 @@ def alerts(
 
     async def read() -> "list[AlertView]":
         from streams.alert_reading import AlertReader
-        from streams.reading import active_version
+        from streams.reading import ActiveVersions
         from touchline.tables import connected
 
         async with connected(settings) as store:
-            return await AlertReader(store, active_version("care")).of_days(whose, days, team=team, states=states, silent=everything)
+            reader = AlertReader(store, await ActiveVersions(store).of("care"))
+            return await reader.of_days(whose, days, team=team, states=states, silent=everything)
 
     found = asyncio.run(read())
     if as_json:

@@ -34,7 +34,7 @@ def clocks(
 ) -> None:
     """Show the clocks that are open now: running, paused, or breached and not yet answered. Times are UTC."""
     from streams.care_view import OPEN, CareReader
-    from streams.reading import active_version
+    from streams.reading import ActiveVersions
     from touchline.tables import connected
 
     for one in state or ():
@@ -45,7 +45,8 @@ def clocks(
 
     async def read() -> "list[OpenClock]":
         async with connected(settings) as store:
-            return await CareReader(store, active_version("care")).open_clocks(tenant or settings.tenant, team=team, states=state or OPEN, now=now)
+            reader = CareReader(store, await ActiveVersions(store).of("care"))
+            return await reader.open_clocks(tenant or settings.tenant, team=team, states=state or OPEN, now=now)
 
     found = asyncio.run(read())
     if as_json:

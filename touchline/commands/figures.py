@@ -45,7 +45,7 @@ def figures(
     """
     from projections.service_levels import day_of
     from streams.figures_reading import FigureReader, targets_of
-    from streams.reading import active_version
+    from streams.reading import ActiveVersions
     from touchline.tables import connected, rules_of
 
     if by not in _BY:
@@ -57,7 +57,7 @@ def figures(
     async def read() -> "DayFigures":
         async with connected(settings) as store:
             config = await rules_of(store, whose)
-            reader = FigureReader(store, active_version("care"), targets_of(config))
+            reader = FigureReader(store, await ActiveVersions(store).of("care"), targets_of(config))
             today = day_of(config, int(datetime.now(UTC).timestamp()) * 1_000_000)
             return await reader.day(whose, wanted or today, queues=queue or (), channels=channel or (), by_quarter=by == "quarter")
 

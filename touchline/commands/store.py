@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
 def migrate(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False) -> None:
     """Create what is missing: keyspaces, control tables, and the tables of every group of projections.
 
+    Of a group that never ran these are its newest version's; the tables of a later version come with `touchline projection build`.
     Harmless when repeated, and from several machines at once. Nothing is ever dropped or changed in type.
     """
     from touchline.settings import load_settings
@@ -44,17 +45,23 @@ def migrate(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
 
 
 def migrate_store(settings: "Settings") -> "Report":
-    """Bring keyspaces and tables up to date and say what was done."""
-    from projections.registry import GROUPS
-    from streams.store.catalogue import KEYRING, MIGRATIONS
+    """Bring keyspaces and tables up to date and say what was done: first what no projection owns, which says the versions there are."""
+    import asyncio
+
+    from streams.choosing import kept_groups
+    from streams.store.cassandra import CassandraStore
+    from streams.store.catalogue import KEYRING, MIGRATIONS, control_tables
     from streams.store.driver import Driver
     from streams.store.migration_files import read_migrations
     from streams.store.migrations import migrate as bring_up
 
-    migrations = read_migrations(MIGRATIONS)
-    tables = [table for group in GROUPS.values() for table in group.tables()]
+    migrations, others = read_migrations(MIGRATIONS), {KEYRING: settings.keyring_keyspace}
     driver = Driver.open(settings)
     try:
-        return bring_up(driver, settings, migrations, tables, {KEYRING: settings.keyring_keyspace})
+        report = bring_up(driver, settings, migrations, [], others)
+        groups = asyncio.run(kept_groups(CassandraStore(driver, settings.keyspace, control_tables(), in_flight_max=1)))
+        versioned = bring_up(driver, settings, migrations, [table for group in groups for table in group.tables()], others)
     finally:
         driver.close()
+    report.tables, report.columns = versioned.tables, versioned.columns
+    return report

@@ -11,7 +11,9 @@ def register(app: typer.Typer) -> None:
 
 
 def worker(
-    group: list[str] = typer.Option([], "--group", "-g", help="What to run: resolver, config, view, care; repeatable. Default: all."),
+    group: list[str] = typer.Option(
+        [], "--group", "-g", help="What to run: resolver, config, view, care (all its versions), care@2 (one); repeatable."
+    ),
 ) -> None:
     """Run a worker until Ctrl-C: it resolves what the channels said and keeps the projections current.
 

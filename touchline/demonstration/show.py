@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +17,7 @@ from connectors.centre import POLICIES
 from deploy.local.stack import Stack
 from projections.registry import GROUPS
 from schemas.topics import CHANNELS, topics
+from streams.choosing import running_groups, wanted
 from streams.kafka import Cluster
 from touchline.commands.stack import start_stack
 from touchline.commands.store import migrate_store
@@ -28,6 +29,7 @@ from touchline.importing import importing
 from touchline.keyring.keyfile import KeyFile
 from touchline.logging import configure_logging
 from touchline.settings import STACK_FILE, Settings, load_settings
+from touchline.tables import connected
 
 __all__ = ["demonstrate"]
 
@@ -111,14 +113,14 @@ async def _watch(  # noqa: PLR0917 - called once, below, with names that say it
     console: Console, settings: Settings, worker: WorkerProcess, feed: CentreFeed, unsent: Callable[[], int], enough: asyncio.Event
 ) -> None:
     """Show the board (a line now and then where there is no terminal), and what to try once the history is in."""
-    cluster = Cluster(settings.brokers)
+    cluster, groups = Cluster(settings.brokers), await _consumer_groups(settings)
     told = False
     next_line = 0.0
     with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else _NoLive() as live:
         while not enough.is_set():
             await asyncio.to_thread(worker.watch)
             sent, left = feed.seen.total, unsent()
-            processing = await asyncio.to_thread(_behind, cluster, settings)
+            processing = await asyncio.to_thread(_behind, cluster, settings, groups)
             behind = None if processing is None else processing + left
             if not told and feed.history_done.is_set() and behind is not None and behind < CURRENT_RECORDS:
                 told = True
@@ -147,13 +149,19 @@ class _NoLive:
         """Show nothing."""
 
 
-def _behind(cluster: Cluster, settings: Settings) -> int | None:
+async def _consumer_groups(settings: Settings) -> list[str]:
+    """Return the consumer groups of the group versions that the worker runs."""
+    async with connected(settings) as store:
+        running = await running_groups(store, [one for one in wanted(settings.groups) if one.name in GROUPS], time.time_ns() // 1000)
+    return [f"{settings.topic_prefix}.{group.name}.v{group.version}" for group in running]
+
+
+def _behind(cluster: Cluster, settings: Settings, groups: Sequence[str]) -> int | None:
     """Return how many records the resolver and the slowest group have still to process; None while the broker does not say."""
     channels = [settings.topic(f"channel.{channel}") for channel in CHANNELS]
     interaction = settings.topic("interaction")
     try:
         left = sum(cluster.end_offsets(channels).values()) - sum(cluster.committed(f"{settings.topic_prefix}.resolver", channels).values())
-        groups = [f"{settings.topic_prefix}.{group.name}.v{group.version}" for group in GROUPS.values()]
         done = min(sum(cluster.committed(group, [interaction]).values()) for group in groups)
         return max(0, left) + max(0, sum(cluster.end_offsets([interaction]).values()) - done)
     except TouchlineError:
