@@ -91,7 +91,7 @@ def last_retries(log: Sequence[RawRecord]) -> int:
     return len(log) - 2 * CUSTOMERS
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(found=entries, part=st.floats(0, 1), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=9))
 def test_parked_and_rebuilt_is_never_failed(found: list[Entry], part: float, sizes: list[int]) -> None:
     """Whenever the code is mended, however often who is rebuilt before: rows, states, timers and figures are those of the mended code."""
@@ -105,7 +105,7 @@ def test_parked_and_rebuilt_is_never_failed(found: list[Entry], part: float, siz
     assert repaired == never_failed
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(found=entries, part=st.floats(0, 1), schedule=st.lists(st.tuples(st.integers(1, 9), st.integers(0, ALL_STEPS)), max_size=40))
 def test_any_crash_is_the_straight_run(found: list[Entry], part: float, schedule: list[tuple[int, int]]) -> None:
     """Each entry of the schedule: how many records, and how far the writes come before the crash; whoever comes then begins anew."""
@@ -130,7 +130,7 @@ def test_any_crash_is_the_straight_run(found: list[Entry], part: float, schedule
     assert asyncio.run(crashing()) == asyncio.run(content(asyncio.run(straight(log, mended_at=mended_at))))
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(found=entries, which=st.integers(0, 29), again=st.integers(0, 1), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=9))
 def test_what_is_left_out_never_was(found: list[Entry], which: int, again: int, sizes: list[int]) -> None:
     """Rows, figures and timers are those of a log without the record; also after a later rebuild that does not name it."""

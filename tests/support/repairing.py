@@ -17,7 +17,7 @@ from streams.parking import ParkedCustomer
 from streams.rebuilding import Rebuilder
 from streams.records import Batch, RawRecord
 from streams.store.memory import MemoryStore
-from streams.store.port import GroupVersion
+from streams.store.port import GroupVersion, RowWrite
 from streams.tallies import Tallies
 from streams.timer_index import TimerIndex
 from streams.work import Work
@@ -129,13 +129,23 @@ class Owner:
         return works
 
 
-async def written(into: MemoryStore, work: Work, steps: int = ALL_STEPS) -> None:
-    """Write part of a work: half of the fan-out (1), all of it (2), and half of the own rows (3) or the other half (4), all (5), the checkpoint."""
-    half = len(work.own) // 2
-    own = {3: work.own[:half], 4: work.own[half:]}.get(steps, work.own)
+async def written(into: MemoryStore, work: Work, steps: int = ALL_STEPS, *, torn: bool = False) -> None:
+    """Write part of a work: half of the fan-out (1), all of it (2), and half of the own rows (3) or the other half (4), all (5), the checkpoint.
+
+    Halves are of whole partitions, which are written atomically; `torn` cuts through them, as where one is too large for a request.
+    """
+    owners: list[object] = list(range(len(work.own))) if torn else [_owner(row) for row in work.own]
+    known = list(dict.fromkeys(owners))
+    first = set(known[: len(known) // 2])
+    chosen = {3: lambda owner: owner in first, 4: lambda owner: owner not in first}.get(steps, lambda _: True)
     if steps > 0:
         await into.write(work.fan_out[: len(work.fan_out) // 2] if steps == 1 else work.fan_out)
     if steps > 2:
-        await into.write(own)
+        await into.write([row for row, owner in zip(work.own, owners, strict=True) if chosen(owner)])
     if steps >= ALL_STEPS:
         await into.save_checkpoints(VERSION, {0: work.checkpoint})
+
+
+def _owner(row: RowWrite) -> object:
+    """Return whose partition a row is in: of one subject all tables are one, but for the two that say who waits."""
+    return (row.table, row.key[:3]) if row.table.startswith("parked") else row.key[:2]

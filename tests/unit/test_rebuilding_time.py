@@ -78,13 +78,13 @@ def test_a_crash_before_any_step_of_the_writes_comes_to_the_same() -> None:
     log = [record(0, event("received", 1, 1000), 1000), record(1, event("poison", 1, 1001), 1001), record(2, event("received", 1, 1002), 1002)]
     log += [record(3, wake(2, 1070), 1070), rebuild(4, 1, 1071, mode="retry"), record(5, wake(1, 1200), 1200)]
 
-    async def crashed(steps: int) -> list[object]:
+    async def crashed(steps: int, *, torn: bool = False) -> list[object]:
         into = store()
         broken = await Owner(into, log, BROKEN).opened()
         for one in log[:4]:
             await broken.run([one])
         dying = await Owner(into, log, MENDED).opened()
-        await written(into, await dying.fold(dying.cut([log[4]])[0]), steps)
+        await written(into, await dying.fold(dying.cut([log[4]])[0]), steps, torn=torn)
         owner = await Owner(into, log, MENDED).opened()
         for one in log[owner.start :]:
             await owner.run([one])
@@ -94,3 +94,4 @@ def test_a_crash_before_any_step_of_the_writes_comes_to_the_same() -> None:
     straight = asyncio.run(crashed(ALL_STEPS))
     assert straight[-2:] == [[], []]
     assert [asyncio.run(crashed(steps)) for steps in range(ALL_STEPS)] == [straight] * ALL_STEPS
+    assert [asyncio.run(crashed(steps, torn=True)) for steps in (3, 4)] == [straight] * 2  # also where a partition is too large for one request
