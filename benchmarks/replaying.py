@@ -18,10 +18,10 @@ from projections.kernel import Subject
 from projections.tables import Table
 from schemas.codec import Codec
 from streams.engine import Engine
-from streams.log_reader import LogReader
-from streams.replay import CHUNK_RECORDS, Done, Replay
-from streams.replay_child import IN_FLIGHT_MAX, NICE
-from streams.replay_governor import Pace
+from streams.log.reader import LogReader
+from streams.replay.child import IN_FLIGHT_MAX, NICE
+from streams.replay.governor import Pace
+from streams.replay.replay import CHUNK_RECORDS, Done, Replay
 from streams.store.cassandra import CassandraStore
 from streams.store.catalogue import known_tables
 from streams.store.encoding import TableEncoder

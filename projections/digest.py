@@ -105,7 +105,7 @@ def difference(tables: Iterable[Table], before: Rows, after: Rows, *, limit: int
 def reduced_row(table: Table, row: Mapping[str, object], *, decode: Decode | None = None) -> tuple[_Key, _Cells] | None:
     """Return what the digest sees of one row of a reader table, and under which key; None if it does not count.
 
-    For rows that come one after the other (`streams/verifying_sums.py`). Two things show only beside other rows: the partial
+    For rows that come one after the other (`streams/verify/sums.py`). Two things show only beside other rows: the partial
     values of a figure lie under one key and are added up (`sums_added`), and a month counts if a row of the timeline in it does.
     Several rows under one key are the same row: a timeline's bucket of a month and of a day in it.
     """

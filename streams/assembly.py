@@ -13,21 +13,21 @@ from schemas import registry
 from schemas.codec import Codec
 from schemas.topics import CHANNELS, topics
 from streams.broadcaster import BroadcasterRunner
-from streams.choosing import Wanted, running_groups, wanted
 from streams.engine import Engine
-from streams.history import History
 from streams.hosted import Runner
 from streams.kafka import Cluster
 from streams.live import App, build_app
-from streams.log_reader import LogReader
+from streams.log.reader import LogReader
 from streams.outbox import KafkaEffects
 from streams.patience import Patience, wait_out
-from streams.rebuilding import Rebuilder
+from streams.rebuild.history import History
+from streams.rebuild.rebuilding import Rebuilder
 from streams.resolver import ResolverRunner
 from streams.resolving import Resolver
 from streams.runner import GroupRunner
 from streams.store.cassandra import CassandraStore
 from streams.store.port import Store
+from streams.versions.choosing import Wanted, running_groups, wanted
 from streams.wakeups import KafkaWaker
 from touchline.errors import Misconfigured
 from touchline.logging import configure_logging

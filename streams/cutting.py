@@ -1,7 +1,7 @@
 """Cuts batches at the records that a driver must not fold together with what comes behind them: engine.md §5 and §6.
 
-A promotion ends its part: what comes behind it may have to wait (`streams/trailing.py`). A rebuild stands alone: the owner executes
-it (`streams/rebuilding.py`). Cheap: only the schema id of each record is looked at.
+A promotion ends its part: what comes behind it may have to wait (`streams/versions/trailing.py`). A rebuild stands alone: the owner executes
+it (`streams/rebuild/rebuilding.py`). Cheap: only the schema id of each record is looked at.
 """
 
 from itertools import pairwise

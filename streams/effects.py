@@ -1,6 +1,6 @@
 """Where effects go: kind -> output topic. Knows topics' names and nothing of transport.
 
-Effects for which another version speaks are never handed to a port (`streams/promotions.py`); a replay has no
+Effects for which another version speaks are never handed to a port (`streams/versions/promotions.py`); a replay has no
 port at all.
 """
 

@@ -28,11 +28,11 @@ from streams.folding import Folding
 from streams.lane import Lane
 from streams.learning import Learning
 from streams.parking import Failure, ParkedCustomer
-from streams.promotions import Promotion, Promotions
 from streams.records import Arrived, Batch, RawRecord, Taken
 from streams.store.port import Checkpoint, StateRow
 from streams.subjects import SubjectCache, SubjectEntry
 from streams.taking import END_OF_INPUT, Taking
+from streams.versions.promotions import Promotion, Promotions
 from streams.work import Fold, Work
 
 __all__ = ["Engine"]

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from streams.kafka import Place
 from streams.patience import Patience
 from streams.records import Batch
-from streams.standing import Standstill
+from streams.versions.standing import Standstill
 
 __all__ = ["Halting", "Runner", "Tended"]
 

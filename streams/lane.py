@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from projections.rules import Config
 from streams.books import Books, Position
 from streams.parking import Failure, ParkedCustomer
-from streams.promotions import Promotions
 from streams.store.port import Checkpoint
+from streams.versions.promotions import Promotions
 
 __all__ = ["Lane"]
 

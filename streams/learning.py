@@ -8,8 +8,8 @@ from schemas.codec import Codec, Undecodable
 from schemas.events import ConfigPublished, ProjectionPromoted
 from streams.books import Position
 from streams.lane import Lane
-from streams.promotions import Promotion
 from streams.records import Arrived
+from streams.versions.promotions import Promotion
 from streams.work import Work
 from touchline.errors import Poison
 

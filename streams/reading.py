@@ -18,7 +18,7 @@ from streams.merging import Buckets
 from streams.store.columns import text
 from streams.store.port import GroupVersion, Store
 from streams.timeline_row import ConversationRow, Position, TimelineRow
-from streams.versions import Versions
+from streams.versions.versions import Versions
 from touchline.errors import Refused
 
 __all__ = ["ACTIVE_S", "PAGE_ROWS_MAX", "SCANNED_ROWS_MAX", "ActiveVersions", "CustomerReader", "Page"]

@@ -22,13 +22,13 @@ from streams.kafka import Place
 from streams.metrics import GroupMetrics
 from streams.patience import Patience
 from streams.records import Batch
-from streams.snapshots import Snapshots
-from streams.standing import Standstill
 from streams.store.port import Checkpoint, GroupVersion, Store
 from streams.takeover import take_over
 from streams.tallies import Tallies
 from streams.together import together
-from streams.trailing import Trailing
+from streams.versions.snapshots import Snapshots
+from streams.versions.standing import Standstill
+from streams.versions.trailing import Trailing
 from streams.wakeups import Waker
 from streams.waking import TimerService
 from streams.work import Work
@@ -44,7 +44,7 @@ class LogGap(TouchlineError):
 
 
 class Rebuilding(Protocol):
-    """Executes a rebuild that lies on the log (`streams/rebuilding.py`)."""
+    """Executes a rebuild that lies on the log (`streams/rebuild/rebuilding.py`)."""
 
     async def rebuild(self, batch: Batch) -> Work:
         """Return what a batch leads to that is one such record."""

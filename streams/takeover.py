@@ -7,10 +7,10 @@ from streams.books import TABLE as BOOKS
 from streams.books import Position, positions
 from streams.parking import ParkedCustomer
 from streams.patience import Patience
-from streams.promotions import TABLE as PROMOTIONS
-from streams.promotions import Promotion, promotions
 from streams.store.port import Checkpoint, GroupVersion, Store
-from streams.versions import Versions
+from streams.versions.promotions import TABLE as PROMOTIONS
+from streams.versions.promotions import Promotion, promotions
+from streams.versions.versions import Versions
 
 __all__ = ["Takeover", "take_over"]
 

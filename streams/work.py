@@ -10,9 +10,9 @@ from schemas.record import Record
 from streams.armed import Due
 from streams.books import Books, Position
 from streams.parking import Failure
-from streams.promotions import Promotion, Promotions
 from streams.store.port import CellValue, Checkpoint, RowWrite
 from streams.subjects import SubjectEntry
+from streams.versions.promotions import Promotion, Promotions
 
 __all__ = ["Fold", "RowMerger", "Tallied", "Work"]
 

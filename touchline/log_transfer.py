@@ -7,13 +7,13 @@ from uuid import uuid4
 
 from schemas.codec import Codec
 from streams.cluster import Cluster, Place
-from streams.log_export import LogSource, Written, begin, jobs, note
-from streams.log_exporting import exclusively, export
-from streams.log_files import unwritable
-from streams.log_import import LogImport
-from streams.log_manifest import Manifest, load, save
-from streams.log_reader import LogReader
-from streams.log_target import KafkaTarget
+from streams.log.export import LogSource, Written, begin, jobs, note
+from streams.log.exporting import exclusively, export
+from streams.log.files import unwritable
+from streams.log.importing import LogImport
+from streams.log.manifest import Manifest, load, save
+from streams.log.reader import LogReader
+from streams.log.target import KafkaTarget
 from touchline.errors import Misconfigured, Refused
 from touchline.log_bars import LogBar
 from touchline.settings import Settings

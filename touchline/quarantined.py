@@ -17,7 +17,7 @@ from connectors.public import PublicReader
 from schemas.codec import Codec, Head, Undecodable
 from schemas.events import Quarantined
 from schemas.speakers import is_internal
-from streams.log_reader import LogReader
+from streams.log.reader import LogReader
 from streams.plain import utc
 from streams.records import RawRecord
 from touchline.errors import Misconfigured, Refused

@@ -20,15 +20,15 @@ from schemas.events import Header, ProjectionRebuild
 from streams.customer_view import decoded
 from streams.cutting import EVERY_VERSION
 from streams.engine import Engine
-from streams.history import History, Place
-from streams.log_reader import LogReader
+from streams.log.reader import LogReader
 from streams.parking import Failure, ParkedCustomer
-from streams.rebuilding import Folds, Rebuilder
+from streams.rebuild.history import History, Place
+from streams.rebuild.rebuilding import Folds, Rebuilder
+from streams.rebuild.row_image import RowImage
 from streams.records import RawRecord
-from streams.row_image import RowImage
 from streams.store.columns import integer, text
 from streams.store.port import GroupVersion, Store
-from streams.versions import Versions
+from streams.versions.versions import Versions
 from touchline.errors import Refused, Retryable
 from touchline.settings import Settings
 from touchline.tables import connected

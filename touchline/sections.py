@@ -20,7 +20,7 @@ from streams.store.cassandra import CassandraStore
 from streams.store.columns import text
 from streams.store.parked import ParkedCustomers
 from streams.store.port import GroupVersion, Store
-from streams.versions import Versions
+from streams.versions.versions import Versions
 from touchline.commands.stack import Section
 from touchline.errors import Misconfigured, Retryable, TouchlineError
 from touchline.settings import Settings

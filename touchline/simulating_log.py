@@ -16,8 +16,8 @@ from projections.registry import GROUPS
 from schemas.codec import Codec
 from streams.books import TABLE as BOOKS
 from streams.books import positions
-from streams.log_folder import LogFolder
-from streams.log_simulation import LogSimulation
+from streams.log.folder import LogFolder
+from streams.log.simulation import LogSimulation
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from touchline.emitting import Effects, SortedLines

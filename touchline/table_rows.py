@@ -16,7 +16,7 @@ from schemas.codec import Codec
 from streams.plain import RowForm, instant_us, is_time
 from streams.store.columns import Row, count_map
 from streams.store.port import CellValue, Store
-from streams.versions import Versions
+from streams.versions.versions import Versions
 from touchline.errors import Refused
 
 __all__ = ["SCANNED_ROWS_MAX", "TableRows", "Tables", "Where", "rows_of", "tables_of", "wanted_of"]

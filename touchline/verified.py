@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.status import Status
 
 from streams.plain import utc
-from streams.verifying_report import Report, ShownCustomer, ShownDifference
+from streams.verify.report import Report, ShownCustomer, ShownDifference
 from touchline.terminal import draw_table
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """One what-if: two sets of rules, the log between two times, processes, progress. No table is opened and nothing is sent.
 
-`streams/what_if.py` says what is counted; this module finds the files, the log and the rules that were published.
+`streams/what_if/what_if.py` says what is counted; this module finds the files, the log and the rules that were published.
 """
 
 import time
@@ -18,12 +18,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from projections.rules import Rulebook
 from schemas.codec import Codec
 from streams.kafka import Cluster
-from streams.log_reader import LogReader
+from streams.log.reader import LogReader
 from streams.published import Published
-from streams.what_if import LogSource, Question
-from streams.what_if_plan import planned
-from streams.what_if_processes import folded
-from streams.what_if_report import Report
+from streams.what_if.plan import planned
+from streams.what_if.processes import folded
+from streams.what_if.report import Report
+from streams.what_if.what_if import LogSource, Question
 from touchline.errors import Misconfigured
 from touchline.publishing import published_rules, read_file
 from touchline.settings import Settings

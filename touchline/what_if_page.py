@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from streams.what_if_report import DIMENSIONS, Line, Report
+from streams.what_if.report import DIMENSIONS, Line, Report
 from touchline.what_if_chart import Pair, bars, columns
 from touchline.what_if_table import FACTS, caption, lines_of, shown_name
 

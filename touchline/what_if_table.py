@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from rich.console import Console
 
 from streams.plain import utc
-from streams.what_if_report import Dimension, Figures, Line, Place, Report
+from streams.what_if.report import Dimension, Figures, Line, Place, Report
 from touchline.terminal import draw_table
 
 __all__ = ["FACTS", "LINES_MAX", "Fact", "caption", "cells", "draw_report", "lines_of", "shown_name"]

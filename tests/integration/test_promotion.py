@@ -23,7 +23,7 @@ import pytest
 from deploy.local.testing import LiveStack
 from schemas.events import SlaBreached
 from streams.store.port import GroupVersion, Store
-from streams.versions import Versions
+from streams.versions.versions import Versions
 from tests.integration.test_care import MINUTES, publish
 from tests.support import watching_reader
 from tests.support.harness import VIEW, Installation, digest_of, installed

@@ -19,7 +19,7 @@ from projections.digest import Rows, digests_by_customer
 from projections.registry import GROUPS, Group
 from schemas.codec import Codec, Head
 from streams.customer_view import decoded
-from streams.log_simulation import LogSimulation
+from streams.log.simulation import LogSimulation
 from streams.records import Batch, RawRecord
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore

@@ -21,7 +21,7 @@ from projections.registry import GROUPS, Group
 from schemas.topics import topics
 from streams.cluster import Cluster
 from streams.store.port import GroupVersion
-from streams.versions import Standing, Versions
+from streams.versions.versions import Standing, Versions
 from tests.support.harness import VIEW, Installation, differences, digest_of, installed
 from tests.support.next_version import CARE_2, COMMAND, VIEW_2, environment, without_the_facet
 from tests.support.processes import Running, run, until

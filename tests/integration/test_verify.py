@@ -12,14 +12,14 @@ from projections.registry import VERSIONS, Group
 from schemas.codec import Codec
 from streams.books import positions
 from streams.engine import Engine
-from streams.log_reader import LogReader
+from streams.log.reader import LogReader
 from streams.store.catalogue import KEYRING, MIGRATIONS
 from streams.store.driver import Driver
 from streams.store.migration_files import read_migrations
 from streams.store.migrations import migrate
 from streams.store.port import GroupVersion, RowWrite, Store
 from streams.tallies import Tallies
-from streams.versions import Versions
+from streams.versions.versions import Versions
 from tests.integration.test_care import MINUTES
 from tests.support.clockwork import event, published
 from tests.support.harness import Installation, installed

@@ -13,7 +13,7 @@ from connectors.centre.generator import events, lines, scaled
 from deploy.local.testing import LiveStack
 from streams.store.cassandra import CassandraStore
 from streams.store.port import GroupVersion
-from streams.versions import Standing, Versions
+from streams.versions.versions import Standing, Versions
 from tests.support.harness import Installation, installed
 from tests.support.processes import run, until
 

@@ -20,11 +20,11 @@ from schemas.events import CustomerContact, Header, LogImported, ProjectionPromo
 from schemas.record import Event
 from streams.books import positions
 from streams.engine import Engine
-from streams.promotions import Promotion, Promotions, promotions
 from streams.records import RawRecord
 from streams.store.catalogue import control_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
+from streams.versions.promotions import Promotion, Promotions, promotions
 from tests.property.test_engine_timer_laws import CUSTOMERS, END_S, Entry, entries, log_of
 from tests.support.clockwork import CODEC, SECOND, Bell, ClockworkGroup, Ear, Waiting, batch, rules
 

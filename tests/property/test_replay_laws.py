@@ -13,8 +13,8 @@ from schemas.events import ConfigPublished
 from streams.armed import NEVER_US, next_of
 from streams.engine import Engine
 from streams.records import Batch, RawRecord
-from streams.replay import Replay
-from streams.replay_seen import Seen
+from streams.replay.replay import Replay
+from streams.replay.seen import Seen
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
 from streams.tallies import Tallies

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from projections.digest import digests_by_customer
 from projections.registry import VERSIONS, Group
 from streams.store.port import RowWrite
-from streams.verifying_report import Report
+from streams.verify.report import Report
 from tests.support.clockwork import Bell, ClockworkGroup, Ear, event, published, rules
 from tests.support.side_by_side import SideBySide
 

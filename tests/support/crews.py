@@ -6,7 +6,7 @@ import sys
 import time
 from multiprocessing.connection import Connection
 
-from streams.replay_messages import Failed, Go, Opened, Progress, Rate, Rested, Share, Stop
+from streams.replay.messages import Failed, Go, Opened, Progress, Rate, Rested, Share, Stop
 
 __all__ = ["dying", "failing", "waiting", "working"]
 

@@ -10,7 +10,7 @@ from projections.registry import GROUPS, Group
 from schemas.codec import Codec
 from schemas.events import Handle, Header, MessageReceived, MessageSent, ProjectionRebuild
 from schemas.record import Event
-from streams.log_simulation import LogSimulation
+from streams.log.simulation import LogSimulation
 from streams.records import Batch, RawRecord
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from schemas.events import ProjectionPromoted
 from streams.cluster import Member
-from streams.promotions import Promotion
 from streams.store.control import checkpoint_row
 from streams.store.memory import MemoryStore
 from streams.store.port import Checkpoint, GroupVersion
+from streams.versions.promotions import Promotion
 
 __all__ = ["FakeLog"]
 

@@ -12,9 +12,9 @@ from schemas.record import Event
 from streams.books import positions
 from streams.cutting import Cutter
 from streams.engine import Engine
-from streams.history import History, Place
 from streams.parking import ParkedCustomer
-from streams.rebuilding import Rebuilder
+from streams.rebuild.history import History, Place
+from streams.rebuild.rebuilding import Rebuilder
 from streams.records import Batch, RawRecord
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion, RowWrite

@@ -8,16 +8,16 @@ from schemas.codec import Codec
 from schemas.events import ConfigPublished
 from schemas.record import Event
 from streams.engine import Engine
-from streams.history import History
+from streams.rebuild.history import History
 from streams.records import Batch, RawRecord
 from streams.store.catalogue import control_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
 from streams.tallies import Tallies
-from streams.verifying import Verification
-from streams.verifying_expected import parse_expectation
-from streams.verifying_report import Report
-from streams.verifying_sides import Sides
+from streams.verify.expected import parse_expectation
+from streams.verify.report import Report
+from streams.verify.sides import Sides
+from streams.verify.verifying import Verification
 from tests.support.clockwork import CODEC, rules
 
 __all__ = ["SideBySide", "SmallRecords", "partition_of"]

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from streams.log_export import LogSource, begin, jobs, note, segments
-from streams.log_manifest import Manifest, load, save
+from streams.log.export import LogSource, begin, jobs, note, segments
+from streams.log.manifest import Manifest, load, save
 from streams.records import Batch, RawRecord
 
 __all__ = ["Killed", "SmallCluster", "exported"]

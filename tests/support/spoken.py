@@ -6,9 +6,9 @@ from typing import Any, Final
 from schemas.codec import Codec
 from schemas.record import Event
 from streams.engine import Engine
-from streams.group_log import promotion_key
 from streams.records import Batch, RawRecord
 from streams.store.port import Store
+from streams.versions.group_log import promotion_key
 from tests.support.harness import Installation
 from tests.support.topics import stored
 from tests.support.turns import CARE

@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.request import urlopen
 
 from projections.registry import GROUPS
-from streams.versions import Standing, Versions
+from streams.versions.versions import Standing, Versions
 from tests.support import next_version
 from tests.support.harness import VIEW, Installation
 from tests.support.next_version import CARE_2, VIEW_2

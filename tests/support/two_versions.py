@@ -11,7 +11,7 @@ from streams.records import RawRecord
 from streams.store.catalogue import control_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
-from streams.versions import Promoting, Versions
+from streams.versions.versions import Promoting, Versions
 from tests.support.clockwork import CODEC, GROUP, Bell, ClockworkGroup, Ear, Waiting
 from tests.support.small_log import SmallLog
 

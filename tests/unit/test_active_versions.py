@@ -12,7 +12,7 @@ from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion, RowWrite
 from streams.store.shape import another_version
-from streams.versions import Promoting, Versions
+from streams.versions.versions import Promoting, Versions
 from touchline.errors import Misconfigured, Refused
 
 NEWER = GroupVersion("view", GROUPS["view"].version + 1)

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from projections.registry import GROUPS, VERSIONS, Group
-from streams.choosing import Wanted, kept_groups, running_groups, wanted
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import Checkpoint, GroupVersion
-from streams.versions import Promoting, State, Versions
+from streams.versions.choosing import Wanted, kept_groups, running_groups, wanted
+from streams.versions.versions import Promoting, State, Versions
 from touchline.errors import Misconfigured
 from touchline.settings import load_settings
 

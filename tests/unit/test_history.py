@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from projections.registry import VERSIONS
-from streams import history
-from streams.history import Place
+from streams.rebuild import history
+from streams.rebuild.history import Place
 from streams.store.excluded import Exclusion
 from streams.store.port import GroupVersion, RowWrite
-from streams.versions import Versions
+from streams.versions.versions import Versions
 from tests.support.clockwork import Bell, ClockworkGroup, Ear, event, published, rules
 from tests.support.side_by_side import SideBySide
 from touchline.errors import Refused

@@ -12,7 +12,7 @@ from streams.kafka import Subscription
 from streams.records import Batch
 from streams.runner import GroupRunner
 from streams.store.memory import MemoryStore
-from streams.versions import Versions
+from streams.versions.versions import Versions
 from tests.support.small_log import SmallLog, Worker
 from tests.support.two_versions import V1, V2, both
 from touchline.settings import Settings

@@ -28,7 +28,7 @@ ONE_HOME = {
     "faust": {"streams/live.py"},
     "mode": {"streams/live.py"},
     "cassandra": {"streams/store/cassandra.py", "streams/store/driver.py", "deploy/local/cassandra.py"},
-    "confluent_kafka": {"streams/kafka.py", "streams/cluster.py", "streams/log_reader.py", "connectors/producer.py"},
+    "confluent_kafka": {"streams/kafka.py", "streams/cluster.py", "streams/log/reader.py", "connectors/producer.py"},
 }
 """Libraries that one module each talks to; four to Kafka: to ask it, to follow it, to read ranges of it, to append. The probe to Cassandra."""
 

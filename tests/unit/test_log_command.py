@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from streams.log_exporting import await_orphans, exclusively
+from streams.log.exporting import await_orphans, exclusively
 from tests.support.small_cluster import SmallCluster, exported
 from touchline.commands import log, simulate
 from touchline.errors import Refused

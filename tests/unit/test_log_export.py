@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Codec
-from streams.log_export import Job, dealt
-from streams.log_files import Origin, SegmentWriter, origin_of, read_segment
-from streams.log_manifest import load
+from streams.log.export import Job, dealt
+from streams.log.files import Origin, SegmentWriter, origin_of, read_segment
+from streams.log.manifest import load
 from streams.records import RawRecord
 from tests.support.clockwork import event, published, rules
 from tests.support.small_cluster import Killed, SmallCluster, exported

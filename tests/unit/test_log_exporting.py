@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from streams import log_exporting
-from streams.log_export import Job, Written
-from streams.log_files import Segment, unwritable
-from streams.log_reader import LogReader
+from streams.log import exporting as log_exporting
+from streams.log.export import Job, Written
+from streams.log.files import Segment, unwritable
+from streams.log.reader import LogReader
 from touchline.errors import Misconfigured, Refused, Retryable, TouchlineError
 
 JOB = Job("e-1", "interaction", "t.interaction.v1", 0, 0, 5)

@@ -14,8 +14,8 @@ from projections.kernel import Config
 from schemas.codec import Codec, Head
 from schemas.events import Header, LogImported, ProjectionPromoted
 from streams.engine import Engine
-from streams.log_import import LogImport
-from streams.log_manifest import load
+from streams.log.importing import LogImport
+from streams.log.manifest import load
 from streams.published import publication, published
 from streams.records import Batch, RawRecord
 from streams.store.memory import MemoryStore

@@ -10,10 +10,10 @@ from projections.kernel import Config, Subject
 from streams.armed import ArmedTimers
 from streams.books import Books
 from streams.engine import Engine
-from streams.history import Place, PlacedRecord
-from streams.lone import Alone, fold_alone
+from streams.rebuild.history import Place, PlacedRecord
+from streams.rebuild.lone import Alone, fold_alone
+from streams.rebuild.row_image import RowImage
 from streams.records import RawRecord
-from streams.row_image import RowImage
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion, StateRow
 from tests.support.clockwork import CODEC, GROUP, SECOND, batch, event, published, record, rules, store

@@ -9,12 +9,12 @@ import pytest
 from click.testing import Result
 
 from streams.cluster import Cluster, Place
-from streams.replay_building import Status
-from streams.replay_messages import Progress
+from streams.replay.building import Status
+from streams.replay.messages import Progress
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
-from streams.versions import Versions
+from streams.versions.versions import Versions
 from tests.support.commands import runner
 from touchline.commands.projection_build import _line, _seconds, register
 from touchline.errors import Misconfigured, Refused

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from streams import group_log
 from streams.store import driver, dropping
 from streams.store.catalogue import control_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
-from streams.versions import Promoting, Versions
+from streams.versions import group_log
+from streams.versions.versions import Promoting, Versions
 from tests.support.commands import runner
 from tests.support.fake_log import FakeLog
 from touchline.commands import projection_promote, projection_versions
@@ -50,7 +50,7 @@ class Desk:
         patch.setattr(group_log, "KafkaGroupLog", lambda *_: self.log)
         patch.setattr(driver.Driver, "open", lambda _: self.keyspace)
         patch.setattr(dropping, "CassandraTables", lambda *_: self.keyspace)
-        patch.setattr("streams.promoting.now_us", lambda: self.log.now_us)
+        patch.setattr("streams.versions.promoting.now_us", lambda: self.log.now_us)
         patch.setenv("TOUCHLINE_OPERATOR", "ann")
 
     def __call__(self, command: str, *arguments: str) -> Result:

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 import pytest
 
 from streams.parking import ParkedCustomer
-from streams.promotable import CUT_OFF_S, LAG_RECORDS_MAX, ROLLBACK
-from streams.promoting import Passing, Plan, Promoted, Promoter
 from streams.store.catalogue import control_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
-from streams.versions import Promoting, Standing, Versions
+from streams.versions.promotable import CUT_OFF_S, LAG_RECORDS_MAX, ROLLBACK
+from streams.versions.promoting import Passing, Plan, Promoted, Promoter
+from streams.versions.versions import Promoting, Standing, Versions
 from tests.support.fake_log import FakeLog
 from touchline.errors import Refused, Retryable
 
@@ -163,7 +163,7 @@ def test_a_version_that_nobody_runs_is_refused(world: World) -> None:
 def test_a_version_may_be_a_little_behind_and_not_more(
     world: World, monkeypatch: pytest.MonkeyPatch, n: int, age_s: float, *, possible: bool
 ) -> None:
-    monkeypatch.setattr("streams.promoting.LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("streams.versions.promoting.LOOK_AGAIN_S", 0.0)
     world.log.grow(n, partition=1, appended_us=world.log.now_us - int(age_s * 1e6))
     plan = world.plan()
     [lag] = [check for check in plan.checks if check.name == "lag"]
@@ -258,7 +258,7 @@ def test_one_that_waits_in_vain_says_where_and_running_it_again_completes_it(wor
 
 
 def test_a_wait_that_lasts_says_that_it_is_alive(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.promoting.RENEW_S", 0.0)
+    monkeypatch.setattr("streams.versions.promoting.RENEW_S", 0.0)
     plan = world.plan()
     world.log.running -= {V2}
 
@@ -280,7 +280,7 @@ def test_a_wait_that_lasts_says_that_it_is_alive(world: World, monkeypatch: pyte
 
 
 def test_one_that_was_taken_over_ends_without_moving_the_readers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.promoting.RENEW_S", 0.0)
+    monkeypatch.setattr("streams.versions.promoting.RENEW_S", 0.0)
     plan = world.plan()
     world.log.running -= {V2}
 

@@ -9,7 +9,7 @@ import pytest
 from connectors.contract import Draft, Rejected
 from schemas.codec import Codec
 from schemas.events import Header, MessageReceived, ProjectionRebuild, Quarantined
-from streams.log_reader import LogReader
+from streams.log.reader import LogReader
 from streams.records import Batch, RawRecord
 from touchline.errors import Misconfigured, Refused
 from touchline.quarantined import Reports, mended, offered, original, template

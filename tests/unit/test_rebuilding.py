@@ -13,8 +13,8 @@ from projections.sla.clocks import Sla
 from schemas.events import AgentLoggedIn, AgentLoggedOut, Header, MessageReceived
 from schemas.record import Event
 from streams.engine import Engine
-from streams.history import History
-from streams.rebuilding import Rebuilder
+from streams.rebuild.history import History
+from streams.rebuild.rebuilding import Rebuilder
 from streams.records import Batch
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
@@ -228,7 +228,7 @@ def test_a_rebuild_that_lies_under_another_key_changes_nothing() -> None:
 
 
 def test_another_group_waits_until_the_view_is_beyond_the_rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.rebuilding.VIEW_WAIT_S", 0.01)
+    monkeypatch.setattr("streams.rebuild.rebuilding.VIEW_WAIT_S", 0.01)
     log = Log()
     asked(log, "first")
     at = rebuild(log, "care", "rebuild")

@@ -11,13 +11,13 @@ import pytest
 from projections.customer import Customer
 from projections.kernel import Moment, Step
 from schemas.record import Event
-from streams.log_reader import LogReader
-from streams.log_simulation import LogSimulation
+from streams.log.reader import LogReader
+from streams.log.simulation import LogSimulation
 from streams.records import Batch
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
-from streams.versions import Versions
+from streams.versions.versions import Versions
 from tests.support.commands import runner
 from tests.support.customer_log import CARE, CODEC, VIEW, Log, asked
 from touchline.commands import parked

@@ -16,18 +16,18 @@ from schemas.events import ProjectionRebuild
 from streams.cluster import Place
 from streams.engine import Engine
 from streams.records import Batch, RawRecord
-from streams.replay import Replay
-from streams.replay_governor import LAG_RECORDS_MAX, RATE_MIN, Governor, Pace
-from streams.replay_lease import HELD_S, Lease
-from streams.replay_planning import planned, stored_build
-from streams.replay_seen import Seen
-from streams.replay_shares import deal
-from streams.replay_source import gridded
-from streams.replay_writing import TABLE, ReplayWriter
+from streams.replay.governor import LAG_RECORDS_MAX, RATE_MIN, Governor, Pace
+from streams.replay.lease import HELD_S, Lease
+from streams.replay.planning import planned, stored_build
+from streams.replay.replay import Replay
+from streams.replay.seen import Seen
+from streams.replay.shares import deal
+from streams.replay.source import gridded
+from streams.replay.writing import TABLE, ReplayWriter
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import Checkpoint, GroupVersion, RowWrite
-from streams.versions import Versions
+from streams.versions.versions import Versions
 from streams.work import Work
 from tests.support.clockwork import CODEC, GROUP, SECOND, event, record, rules, store
 from tests.support.memory_log import MemoryLog

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 import pytest
 
-from streams.replay_crew import Crew
-from streams.replay_messages import Share
+from streams.replay.crew import Crew
+from streams.replay.messages import Share
 from tests.support.crews import dying, failing, waiting, working
 from touchline.errors import Refused, TouchlineError
 from touchline.settings import load_settings

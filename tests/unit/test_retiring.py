@@ -8,15 +8,15 @@ import pytest
 
 from projections.registry import VERSIONS, Group
 from streams.parking import ParkedCustomer
-from streams.promotions import Promotion
-from streams.replay_lease import Lease
-from streams.retiring import Retired, Retirement, Retiring
+from streams.replay.lease import Lease
 from streams.store import dropping
 from streams.store.catalogue import control_tables
 from streams.store.dropping import tables_of
 from streams.store.memory import MemoryStore
 from streams.store.port import Checkpoint, GroupVersion
-from streams.versions import Promoting, Versions
+from streams.versions.promotions import Promotion
+from streams.versions.retiring import Retired, Retirement, Retiring
+from streams.versions.versions import Promoting, Versions
 from tests.support.fake_log import FakeLog
 from touchline.errors import Misconfigured, Refused, Retryable
 

@@ -16,7 +16,7 @@ from streams.records import Batch, RawRecord
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import Checkpoint, GroupVersion
-from streams.versions import Versions
+from streams.versions.versions import Versions
 from touchline import sections
 from touchline.commands import stack
 from touchline.errors import Misconfigured, Retryable

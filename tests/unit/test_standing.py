@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 
 from streams.kafka import Place
 from streams.records import Batch
-from streams.standing import NEWLY_PARKED_MAX, WITHIN_S, ParkingAlarm, Standstill
 from streams.store.memory import MemoryStore
 from streams.store.port import Checkpoint, RowWrite
-from streams.versions import Versions
+from streams.versions.standing import NEWLY_PARKED_MAX, WITHIN_S, ParkingAlarm, Standstill
+from streams.versions.versions import Versions
 from streams.work import Work
 from tests.support.clockwork import event
 from tests.support.small_log import TOPIC, SmallLog, Worker

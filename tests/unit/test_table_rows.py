@@ -13,7 +13,7 @@ from streams.plain import instant_us
 from streams.store.catalogue import control_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion, RowWrite
-from streams.versions import Versions
+from streams.versions.versions import Versions
 from tests.support.commands import Run, runner
 from touchline import table_rows
 from touchline.commands import projection_scaffold

@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 
-from streams import trailing as trailing_module
 from streams.patience import Patience
-from streams.promotions import Promotion, Promotions
 from streams.records import Batch, RawRecord
 from streams.store.memory import MemoryStore
 from streams.store.port import Checkpoint, GroupVersion
-from streams.trailing import Trailing
-from streams.versions import Promoting, Versions
+from streams.versions import trailing as trailing_module
+from streams.versions.promotions import Promotion, Promotions
+from streams.versions.trailing import Trailing
+from streams.versions.versions import Promoting, Versions
 from tests.support.clockwork import event
 from tests.support.small_log import TOPIC, SmallLog, Worker
 from tests.support.two_versions import NEW, V1, V2, both, promote, promoting

@@ -13,10 +13,10 @@ from projections.registry import VERSIONS
 from streams.store.catalogue import control_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
-from streams.verifying_causes import Cause
-from streams.verifying_choice import choose_sides
-from streams.verifying_report import Report, ShownCustomer, ShownDifference
-from streams.versions import Standing, Versions
+from streams.verify.causes import Cause
+from streams.verify.choice import choose_sides
+from streams.verify.report import Report, ShownCustomer, ShownDifference
+from streams.versions.versions import Standing, Versions
 from tests.support.next_version import VIEW_2
 from touchline.commands import projection_verify
 from touchline.errors import Misconfigured, Refused

@@ -14,7 +14,7 @@ from schemas.events import ConversationTagged
 from schemas.record import Event
 from streams.store.excluded import Exclusion
 from streams.store.port import GroupVersion, RowWrite
-from streams.verifying_report import Report
+from streams.verify.report import Report
 from tests.support.clockwork import Bell, ClockworkGroup, Ear, Waiting, event, published, rules
 from tests.support.next_version import FACET, VIEW_2
 from tests.support.side_by_side import SideBySide

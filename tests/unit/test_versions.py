@@ -9,7 +9,7 @@ import pytest
 from streams.store.catalogue import control_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
-from streams.versions import Promoting, Standing, Versions
+from streams.versions.versions import Promoting, Standing, Versions
 from touchline.errors import Refused
 
 V1, V2 = GroupVersion("view", 1), GroupVersion("view", 2)

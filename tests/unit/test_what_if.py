@@ -20,16 +20,17 @@ from projections.testing import contact_abandoned, contact_connected, contact_qu
 from schemas import events
 from schemas.codec import Codec
 from schemas.record import Event
-from streams import scratch_states, what_if_scratch
+from streams import scratch_states
 from streams.engine import Engine
 from streams.published import Published
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion, StateRow
-from streams.what_if import Part, Plan, Question, answered
-from streams.what_if_group import QUEUE_KINDS
-from streams.what_if_plan import planned, reach_us
-from streams.what_if_report import SERVICE_LEVEL, Place, Report, Side
+from streams.what_if import scratch as what_if_scratch
+from streams.what_if.group import QUEUE_KINDS
+from streams.what_if.plan import planned, reach_us
+from streams.what_if.report import SERVICE_LEVEL, Place, Report, Side
+from streams.what_if.what_if import Part, Plan, Question, answered
 from tests.support.clock_histories import BOOK, history
 from tests.support.clock_sentences import office
 from tests.support.what_if_log import LogInMemory, published

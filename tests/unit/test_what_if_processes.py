@@ -10,9 +10,9 @@ from projections.rules import Policy, Rulebook
 from projections.testing import contact_connected, contact_queued, time_us
 from schemas.codec import Codec
 from streams.records import Batch
-from streams.what_if import Question, answered
-from streams.what_if_plan import planned
-from streams.what_if_processes import folded
+from streams.what_if.plan import planned
+from streams.what_if.processes import folded
+from streams.what_if.what_if import Question, answered
 from tests.support.what_if_log import LogInMemory, published
 from touchline.errors import Retryable, TouchlineError
 

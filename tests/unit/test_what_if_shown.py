@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from projections.sla.transitions import QUEUE_TOTAL
-from streams.what_if_report import DIMENSIONS, SERVICE_LEVEL, Figures, Place, Report, Side, together
+from streams.what_if.report import DIMENSIONS, SERVICE_LEVEL, Figures, Place, Report, Side, together
 from touchline.what_if_chart import Pair, bars, columns
 from touchline.what_if_page import BARS_MAX, COLUMNS_MAX, page
 from touchline.what_if_table import LINES_MAX, cells, draw_report

@@ -11,7 +11,7 @@ from touchline.errors import Refused
 from touchline.settings import load_settings
 
 if TYPE_CHECKING:
-    from streams.rebuilding import Folds
+    from streams.rebuild.rebuilding import Folds
     from touchline.repairing import Explained, Outcome, Repair, Request, Waiting
 
 __all__ = ["register"]

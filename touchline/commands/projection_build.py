@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from projections.registry import Group
     from streams.cluster import Place
-    from streams.replay_building import Build, BuildSettings, Built, Status
-    from streams.replay_planning import BuildPlan
+    from streams.replay.building import Build, BuildSettings, Built, Status
+    from streams.replay.planning import BuildPlan
     from streams.store.cassandra import CassandraStore
     from touchline.settings import Settings
 
@@ -65,7 +65,7 @@ def _run(
     group: str, *, workers: int, max_rate: float | None, on_error: Literal["stop", "park"], until_lag: str, dry_run: bool, as_json: bool
 ) -> None:
     from projections.registry import find
-    from streams.replay_building import BuildSettings
+    from streams.replay.building import BuildSettings
     from touchline import tables
     from touchline.group_names import named
     from touchline.settings import load_settings
@@ -102,7 +102,7 @@ def _run(
 def _assembled(settings: "Settings", store: "CassandraStore", group: "Group", how: "BuildSettings", shown: "_Shown") -> "Build":
     """Put a build together over the log and the tables of the settings."""
     from streams.cluster import Cluster
-    from streams.replay_building import Build
+    from streams.replay.building import Build
     from streams.store.migrations import create_tables
     from touchline.errors import Misconfigured
 
@@ -131,9 +131,9 @@ def _live_lag(
 ) -> "Callable[[], Awaitable[int | None]]":
     """Return what asks how many records the active version is behind the log; None where there is none, or nobody runs it."""
     from schemas.codec import Codec
-    from streams.group_log import KafkaGroupLog
     from streams.store.port import GroupVersion
-    from streams.versions import Versions
+    from streams.versions.group_log import KafkaGroupLog
+    from streams.versions.versions import Versions
 
     log, looked, served = KafkaGroupLog(settings, Codec()), 0, False
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from streams.promoting import Passing, Plan, Promoted
+    from streams.versions.promoting import Passing, Plan, Promoted
 
 __all__ = ["register"]
 
@@ -60,8 +60,8 @@ def rollback(
 
 def _promote(name: str, number: int | None, *, back: bool, dry_run: bool, take_over: bool, as_json: bool) -> None:
     from schemas.codec import Codec
-    from streams.group_log import KafkaGroupLog
-    from streams.promoting import Promoter
+    from streams.versions.group_log import KafkaGroupLog
+    from streams.versions.promoting import Promoter
     from touchline import tables
     from touchline.settings import load_settings
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 if TYPE_CHECKING:
-    from streams.verifying import Plan
-    from streams.verifying_report import Report
-    from streams.verifying_sides import Sides
+    from streams.verify.report import Report
+    from streams.verify.sides import Sides
+    from streams.verify.verifying import Plan
     from touchline.settings import Settings
 
 __all__ = ["register"]
@@ -66,12 +66,12 @@ async def _compare(
     settings: "Settings", name: str, number: int | None, expected: list[str], *, share: float, details: int, dry_run: bool
 ) -> "tuple[Sides, Plan, Report | None]":
     from schemas.codec import Codec
-    from streams.history import History
-    from streams.log_reader import LogReader
-    from streams.verifying import Verification
-    from streams.verifying_choice import choose_sides
-    from streams.verifying_expected import parse_expectation
-    from streams.versions import Versions
+    from streams.log.reader import LogReader
+    from streams.rebuild.history import History
+    from streams.verify.choice import choose_sides
+    from streams.verify.expected import parse_expectation
+    from streams.verify.verifying import Verification
+    from streams.versions.versions import Versions
     from touchline.tables import connected
     from touchline.verified import Looking
 

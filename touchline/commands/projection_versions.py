@@ -10,9 +10,9 @@ import typer
 from touchline.errors import Refused
 
 if TYPE_CHECKING:
-    from streams.retiring import Retired, Retirement
-    from streams.version_status import GroupStatus, VersionStatus
-    from streams.versions import Promoting, Standing
+    from streams.versions.retiring import Retired, Retirement
+    from streams.versions.status import GroupStatus, VersionStatus
+    from streams.versions.versions import Promoting, Standing
 
 __all__ = ["register"]
 
@@ -38,8 +38,8 @@ def status(
     Lag is counted to the end of the log: how many records wait, and for how long the one that waits longest.
     """
     from schemas.codec import Codec
-    from streams.group_log import KafkaGroupLog
-    from streams.version_status import statuses
+    from streams.versions.group_log import KafkaGroupLog
+    from streams.versions.status import statuses
     from touchline import tables
     from touchline.settings import load_settings
 
@@ -65,7 +65,7 @@ def resume(
 ) -> None:
     """Let a version go on that stands still because too many customers were parked in it at once. Its workers join in within seconds."""
     from streams.store.port import GroupVersion
-    from streams.versions import Versions
+    from streams.versions.versions import Versions
     from touchline import tables
     from touchline.group_names import named
     from touchline.settings import load_settings
@@ -100,11 +100,11 @@ def retire(
     Never the active one. Killed at any point: run it again. Where the servers take snapshots of dropped tables, those stay on disk.
     """
     from schemas.codec import Codec
-    from streams.group_log import KafkaGroupLog
-    from streams.retiring import Retiring
     from streams.store.driver import Driver
     from streams.store.dropping import CassandraTables
     from streams.store.port import GroupVersion
+    from streams.versions.group_log import KafkaGroupLog
+    from streams.versions.retiring import Retiring
     from touchline import tables
     from touchline.group_names import named
     from touchline.settings import load_settings
@@ -206,7 +206,7 @@ def _verified(version: "VersionStatus") -> str:
 
 
 def _under_way(name: str, promoting: "Promoting") -> str:
-    from streams.promotable import CUT_OFF_S, ROLLBACK
+    from streams.versions.promotable import CUT_OFF_S, ROLLBACK
 
     is_back = promoting.id.startswith(ROLLBACK)
     age_s = time.time() - promoting.since_us / 1e6

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from connectors.contract import Draft
     from connectors.tally import Result
     from schemas.events import Quarantined
-    from streams.log_reader import LogReader
+    from streams.log.reader import LogReader
     from touchline.quarantined import Found, Reports
     from touchline.settings import Settings
 
@@ -162,7 +162,7 @@ def _reports(settings: "Settings", question: "Callable[[Reports], T]") -> "T":
 
 
 def _reading(settings: "Settings", topic: str) -> "LogReader":
-    from streams.log_reader import LogReader
+    from streams.log.reader import LogReader
 
     return LogReader(settings.brokers, topic)
 

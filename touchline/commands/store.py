@@ -48,12 +48,12 @@ def migrate_store(settings: "Settings") -> "Report":
     """Bring keyspaces and tables up to date and say what was done: first what no projection owns, which says the versions there are."""
     import asyncio
 
-    from streams.choosing import kept_groups
     from streams.store.cassandra import CassandraStore
     from streams.store.catalogue import KEYRING, MIGRATIONS, control_tables
     from streams.store.driver import Driver
     from streams.store.migration_files import read_migrations
     from streams.store.migrations import migrate as bring_up
+    from streams.versions.choosing import kept_groups
 
     migrations, others = read_migrations(MIGRATIONS), {KEYRING: settings.keyring_keyspace}
     driver = Driver.open(settings)

@@ -1,0 +1,262 @@
+"""Executes `projection.rebuild` records: what a version of a group holds of one customer is made anew from the log (engine.md §6).
+
+The owner of the partition does it when it reads the record, at offset n, so no two do it at once and every replay does the same:
+
+    the customer's records below n ──┬─ fold as it was: with what was excluded before, up to where it was parked
+                                     └─ fold as it is to be: without what is excluded, as if nothing had ever failed
+    rows of the first go, rows of the second come, right below n's own write timestamp; states and timers are replaced;
+    figures get the difference; then record n is folded like any other, and the customer waits no longer
+
+No effect of the two folds is sent: what the customer lived through was told then, or is past. What falls due from then on is told, and
+what stands on a compacted topic is published anew.
+If the second fold fails too, the customer waits (on), and everything but the exclusions is as it was. All of it may be repeated after
+a crash at any point: how the customer stood is noted before anything is changed, and figures know the offset up to which they count.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+
+from projections.kernel import Effect, Moment, Subject
+from schemas.codec import Codec, Undecodable
+from schemas.events import ProjectionRebuild
+from streams.engine import Engine
+from streams.parking import Failure, ParkedCustomer
+from streams.rebuild.history import History, Place, PlacedRecord
+from streams.rebuild.left_out import Identified, exclusions, identified, without
+from streams.rebuild.lone import Alone, fold_alone
+from streams.rebuild.rebuilt_rows import BEFORE_US, replaced, tally_differences
+from streams.records import Batch, Taken
+from streams.store.excluded import ExcludedRecords, Exclusion, Stood
+from streams.store.parked import ParkedCustomers
+from streams.store.port import GroupVersion, RowWrite, Store
+from streams.subjects import RECENT_BYTES_MAX, SubjectEntry
+from streams.work import Work
+from touchline.errors import Misconfigured, Refused, Retryable
+
+__all__ = ["Folds", "Rebuilder"]
+
+log = structlog.get_logger(__name__)
+
+VIEW_WAIT_S: Final = 2.0
+"""How long the view group is waited for at a time: its timeline says where a customer's records lie. The caller tries again."""
+
+UNFOLDABLE_MAX: Final = 100
+"""Records that fail while a customer is folded as it was; with more its rows are taken for what the first ones came to."""
+
+WITHOUT_TIMELINE: Final = ("agent:", "plan:")
+"""Subjects of whose records the view has no rows: their partition is read from its beginning."""
+
+_POLL_S: Final = 0.05
+_POLL_MAX_S: Final = 1.0
+
+
+class Folds(NamedTuple):
+    """What a customer's records come to as it was, and as it is to be; and which records the latter leaves out."""
+
+    before: Alone
+    after: Alone
+    excluded: tuple[Exclusion, ...]
+
+
+class _Noticed(NamedTuple):
+    """Up to which moment time has passed for a customer (inclusive; None: up to its last record), and where in the log that was noticed."""
+
+    stop_at: Place
+    until_us: int | None
+
+
+class _Asked(NamedTuple):
+    """One rebuild record: what it says, of whom, and where and when it came."""
+
+    event: ProjectionRebuild
+    subject: Subject
+    place: Place
+    appended_us: int
+    ts_us: int
+
+
+class Rebuilder:
+    """Rebuilds customers for one engine. What was fed before must be written before `rebuild` is called, and its work after it as any other.
+
+    `history` is read by this one alone while it rebuilds.
+    """
+
+    def __init__(self, engine: Engine, store: Store, history: History, *, codec: Codec | None = None) -> None:
+        self._engine = engine
+        self._store = store
+        self._history = history
+        self._codec = codec or Codec()
+        self._group = GroupVersion(engine.group.name, engine.group.version)
+        self._state_table = f"{self._group.group}_v{self._group.version}_state"
+        self._parked = ParkedCustomers(store)
+        self._excluded = ExcludedRecords(store)
+
+    async def rebuild(self, batch: Batch) -> Work:
+        """Execute the one record of a batch, which is a rebuild of this group; return the work that makes it true.
+
+        Waits until the view group is beyond the record, where this is another one. Raises `Retryable` if it is not within
+        `VIEW_WAIT_S`, or as the store and the log do; nothing is changed then but the exclusions, and it may be called again.
+        """
+        taken = self._engine.take(batch)
+        asked = self._asked(taken)
+        if asked is None:
+            log.warning("rebuild_refused", **self._said(Place(batch.partition, batch.records[0].offset)), reason="not under its customer's key")
+            return self._engine.feed(taken, await self._store.load_states(self._group, self._engine.missing(taken)))
+        await self._wait_for_view(asked.place)
+        states = await self._store.load_states(self._group, [asked.subject])
+        noted = await self._excluded.stood(self._group, asked.subject.id, asked.place.offset)
+        stood = noted or await self.stood(asked.subject, asked.place.partition)
+        try:
+            folds = await self.folds(asked.event, asked.subject, asked.place, asked.appended_us, stood)
+        except (Refused, Misconfigured) as refused:  # its history is too long, or no longer there: nothing to rebuild from
+            log.warning("rebuild_refused", **self._said(asked.place), reason=refused.what)
+            return self._engine.feed(taken, states)
+        begun = {"rebuild_offset": asked.place.offset, "ts_us": asked.ts_us}  # noted first: the rows that say so are about to change
+        await self._excluded.add(self._group, asked.subject.id, stood, folds.excluded, **begun)
+        if (failure := folds.after.failure) is not None:
+            log.warning("rebuild_failed", **self._said(asked.place), reason=failure.reason)
+            self._engine.replace(asked.place.partition, asked.subject, None, await self._still_parked(asked, failure))
+            return self._engine.feed(taken, states)
+        self._engine.replace(asked.place.partition, asked.subject, folds.after.entry, None)
+        work = self._engine.feed(taken, {})
+        self._add(work, asked, folds)
+        log.info("rebuilt", **self._said(asked.place), mode=asked.event.mode, records=folds.after.done, excluded=len(folds.excluded))
+        return work
+
+    async def stood(self, subject: Subject, partition: int) -> Stood:
+        """Return how a customer stands now."""
+        parked = await self._waiting(subject)
+        state = (await self._store.load_states(self._group, [subject])).get(subject)
+        applied = (-1, 0) if state is None or state.applied_partition != partition else (state.applied_offset, state.appended_us)
+        return Stood(None if parked is None else parked.first_offset, *applied)
+
+    async def folds(self, event: ProjectionRebuild, subject: Subject, place: Place, appended_us: int, stood: Stood) -> Folds:
+        """Fold a customer twice, as if `event` stood at a place of the log and was appended then; `stood` is how it does. Writes nothing.
+
+        Raises `Refused` if the history is too long, `Misconfigured` if the log no longer has it, `Retryable` as the store does.
+        """
+        if subject.id.startswith(WITHOUT_TIMELINE):
+            records = await self._history.keyed(place.partition, subject.id, place.offset)
+        else:
+            places = await self._history.places(subject.tenant, subject.id, place.offset, group=self._group)
+            records = await self._history.records([one for one in places if one.partition == place.partition])
+        named = identified(self._codec, records)
+        held = [one for one in await self._excluded.load(self._group, subject.id) if one.rebuild_offset < place.offset]
+        new = exclusions(event, named, place, stood.parked_at)
+        books = await self._history.books(subject.tenant, place.partition, self._engine.config)
+        fold = partial(
+            fold_alone,
+            self._engine.group,
+            self._codec,
+            subject,
+            books={place.partition: books} if books else {},
+            config=self._engine.config,
+            settle_s=self._engine.settle_s,
+        )
+        noticed = _noticed(stood, place)
+        until = place.offset if stood.parked_at is None else stood.parked_at
+        in_force = [one for one in held if one.rebuild_offset < until]  # a rebuild that failed since then has changed nothing
+        was = [one.placed for one in without(named, in_force) if one.placed.record.offset < until]
+        before = _as_it_was(was, lambda chosen: fold(chosen, stop_at=noticed.stop_at, until_us=noticed.until_us))
+        if stood.parked_at is not None:  # what came due while it waited is past
+            noticed = _Noticed(place, appended_us - 1)
+        after = fold([one.placed for one in without(named, [*held, *new])], stop_at=noticed.stop_at, until_us=noticed.until_us)
+        _settle(after, [one for one in named if one.is_among([*held, *new])], place)
+        return Folds(before, after, tuple(new))
+
+    def _asked(self, taken: Taken) -> _Asked | None:
+        """Return what a batch asks for; None for a record that is no rebuild of the customer of its key."""
+        found = [(subject, arrived) for subject, records in taken.by_subject.items() for arrived in records]
+        if len(found) != 1 or isinstance(head := found[0][1].head, Undecodable):
+            return None
+        [(subject, arrived)] = found
+        event = self._codec.body(head)
+        if not isinstance(event, ProjectionRebuild) or event.customer != subject.id:
+            return None
+        return _Asked(event, subject, Place(taken.batch.partition, arrived.record.offset), arrived.appended_us, arrived.ts_us)
+
+    async def _wait_for_view(self, place: Place) -> None:
+        view = await self._history.view()
+        if view == self._group:
+            return
+        pause_s, give_up_s = _POLL_S, time.monotonic() + VIEW_WAIT_S
+        while True:
+            checkpoint = (await self._store.load_checkpoints(view)).get(place.partition)
+            if checkpoint is not None and checkpoint.next_offset > place.offset:
+                return
+            if time.monotonic() > give_up_s:
+                raise Retryable(
+                    f"{view.group} v{view.version} has not come to {place.offset} of partition {place.partition}, where a rebuild waits for it.",
+                    next_step=f"see that a worker runs it: `touchline worker --group {view.group}`.",
+                )
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _POLL_MAX_S)
+
+    async def _waiting(self, subject: Subject) -> ParkedCustomer | None:
+        return next((one for one in await self._parked.load(self._group) if one.customer == subject.id), None)
+
+    async def _still_parked(self, asked: _Asked, failure: Failure) -> ParkedCustomer:
+        """Return the customer as it waits from now on: since when it waited, or for the rebuild itself, which failed."""
+        found = await self._waiting(asked.subject)
+        partition, offset = asked.place
+        waiting = found or ParkedCustomer(asked.subject.id, partition, offset, partition, -1, 0, "", "")
+        return msgspec.structs.replace(waiting, reason=failure.reason, traceback_digest=failure.digest, failed_at=failure.where)
+
+    def _add(self, work: Work, asked: _Asked, folds: Folds) -> None:
+        """Put the rebuild before what its own record led to."""
+        subject, after, ts_us = asked.subject, folds.after, asked.ts_us - BEFORE_US
+        fan_out, own = replaced(self._engine.group.tables(), subject, folds.before.rows, after.rows, ts_us)
+        own.append(RowWrite(self._state_table, tuple(subject), None, ts_us))
+        if after.states:
+            own += after.entry.state_rows(self._state_table, subject, after.states, after.timers or None, ts_us + 1)
+        waiting = (*self._group, subject.id)  # it waits until all else is there: what it waits for says how its figures stand
+        own += [RowWrite("parked_customer", waiting, None, ts_us), RowWrite("parked_record", waiting, None, ts_us)]
+        work.fan_out[:0], work.own[:0] = fan_out, own
+        work.tallies += tally_differences(folds.before.tallies, after.tallies, asked.place.offset, asked.ts_us)
+        work.effects += self._snapshots(asked, after.entry)
+
+    def _snapshots(self, asked: _Asked, entry: SubjectEntry) -> list[Effect]:
+        """Return what now stands on compacted topics: it says how things are, not that something happened, so it is told again."""
+        partition, offset = asked.place
+        promotions = self._engine.promotions(partition)
+        if promotions is None or promotions.of_record(offset) != self._group.version or self._engine.is_importing(partition):
+            return []
+        at = Moment(entry.appended_us, entry.appended_us, partition, offset, self._engine.config)
+        with_states = zip(self._engine.group.projections, entry.states, strict=True)
+        publishers = [(p.publish, state) for p, state in with_states if state is not None and hasattr(p, "publish")]
+        return [effect for publish, state in publishers for effect in publish(state, asked.subject, at)]
+
+    def _said(self, place: Place) -> dict[str, object]:
+        return {"group": self._group.group, "version": self._group.version, **place._asdict()}
+
+
+def _noticed(stood: Stood, place: Place) -> _Noticed:
+    """Return how far time has come for the customer: a wake-up, which has no place in its history, may have been the last to say so."""
+    if stood.applied_offset < 0:
+        return _Noticed(place, None)
+    return _Noticed(Place(place.partition, stood.applied_offset + 1), stood.appended_us - 1)
+
+
+def _as_it_was(records: list[PlacedRecord], fold: Callable[[list[PlacedRecord]], Alone]) -> Alone:
+    """Fold what was folded once; what today's code fails on is passed over, since its rows can only be guessed."""
+    alone = fold(records)
+    for _ in range(UNFOLDABLE_MAX):
+        left = [one for one in records if one.place != alone.failed_at]
+        if alone.failure is None or len(left) == len(records):
+            break
+        records = left
+        alone = fold(records)
+    return alone
+
+
+def _settle(after: Alone, left_out: Sequence[Identified], place: Place) -> None:
+    """Let the customer stand right before the rebuild, and remember what was left out, so that it is not taken in when it is sent again."""
+    entry = after.entry
+    entry.applied_offset = min(entry.applied_offset, place.offset - 1)
+    entry.recent = (b"".join(one.hashed for one in left_out) + entry.recent)[-RECENT_BYTES_MAX:]
