@@ -100,11 +100,15 @@ class SortedLines:
 
 
 class Output:
-    """Standard output (`-`), or a file that appears under its name only once it is complete. A context manager."""
+    """Standard output (`-`), or a file that appears under its name only once it is complete. A context manager.
+
+    What is there and no ordinary file (a pipe, `/dev/null`) is written to as it is: put in its place, a file would be its end.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._draft = path.with_name(f".{path.name}.part")
+        self._is_file = path.is_file() or not path.exists()
+        self._draft = path.with_name(f".{path.name}.part") if self._is_file else path
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> BinaryIO:
@@ -121,6 +125,8 @@ class Output:
             sys.stdout.buffer.flush()
             return
         self._file.close()
+        if not self._is_file:
+            return
         if kind is None:
             self._draft.replace(self._path)
         else:

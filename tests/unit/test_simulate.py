@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from projections.kernel import Moment, Step
 from projections.registry import GROUPS
 from schemas.record import Event
 from touchline.commands import simulate, store
-from touchline.emitting import SortedLines
+from touchline.emitting import Output, SortedLines
 from touchline.errors import Refused, TouchlineError
 from touchline.opening import customer_of
 from touchline.settings import load_settings
@@ -295,3 +296,18 @@ def test_lines_sorted_on_disk_stand_as_lines_sorted_in_memory(run_bytes_max: int
         assert lines.write(out) == 200
         assert bool(lines.runs) == (run_bytes_max < 10**9)
     assert [json.loads(one)["n"] for one in out.getvalue().splitlines()] == expected
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """As root a file would else take the place of /dev/null."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with Output(pipe) as out:
+            out.write(b"a line\n")
+        assert os.read(reading, 100) == b"a line\n"
+    finally:
+        os.close(reading)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
