@@ -1,7 +1,7 @@
 """Service-level figures: what was offered, answered, abandoned and left, per queue, channel and quarter hour (sla.md §9).
 
 Knows contacts and the zone of the tenant's days; must not know Kafka, rows of other customers, or T and S: waits are counted
-second by second, so that whoever reads the figures can ask for any target. `streams/figures.py` does the sums.
+second by second, so that whoever reads the figures can ask for any target. `streams/tallies.py` and `streams/service_level.py` do the sums.
 
 A contact counts in the quarter hour in which it **entered** the queue, on the local day of the tenant: the zone of the default
 calendar of the rules in force at that moment, UTC without one. `offered` counts on entry; answered, abandoned and flow-out

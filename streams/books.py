@@ -86,6 +86,10 @@ class Books:
             return self.before(offset)
         return self.before(entry.applied_offset) if entry.applied_partition == partition else self.until(entry.appended_us)
 
+    def reached(self, read: int, offset: int) -> int:
+        """Return up to where one has come who was noticed at `offset` and has heard of `read`: not beyond the next, which would pass for heard."""
+        return min(offset, self.offsets[read]) if read < len(self.offsets) else offset
+
     def config(self, read: int) -> Config:
         """Return the configuration after the first `read` of them."""
         return self._configs[read]

@@ -33,7 +33,9 @@ T = TypeVar("T")
 
 POLL_S = 0.2
 KEPT_RECORDS_MAX = 1000
-"""Records kept while the queue is full: at one per `POLL_S`, three minutes' worth; after that the loop only waits."""
+"""Records kept while the queue is full: at one per `POLL_S`, three minutes' worth."""
+FULL_POLL_S = 10.0
+"""How often one more is polled after that, for as long as it takes (9,000 a day at most): who does not poll is put out of its group."""
 COMMIT_EVERY_S = 1.0
 HAND_OVER_MAX_S = 120.0
 """How long partitions may be held back until their writes are done; the broker gives up on a member after 300 s without a poll."""
@@ -128,12 +130,13 @@ class Consumption:
 
     def _hand_over(self, subscription: Subscription, batches: list[Batch]) -> None:
         """Put a poll into the queue; while there is no room, go on polling and keep the little that comes."""
-        handed = self._started(_coroutine(self._put(batches)))
+        handed, polled_s = self._started(_coroutine(self._put(batches))), time.monotonic()
         while not self._is_done(handed):
             if self._stopping.is_set():
                 handed.cancel()
                 raise Stopped
-            if len(self._kept) < KEPT_RECORDS_MAX:
+            if len(self._kept) < KEPT_RECORDS_MAX or time.monotonic() - polled_s >= FULL_POLL_S:
+                polled_s = time.monotonic()
                 self._kept.extend(subscription.poll(1, 0))
         handed.result()
 

@@ -148,7 +148,7 @@ class Folding:
         if self._catch_up(fold, arrived):
             fold.ran += 1
             fold.ts_us = arrived.ts_us
-            entry.move_to(fold.partition, arrived.record.offset, b"")
+            entry.move_to(fold.partition, fold.books.reached(entry.books, arrived.record.offset) if fold.books else arrived.record.offset, b"")
         else:
             entry.appended_us, entry.books = before
 
@@ -164,9 +164,9 @@ class Folding:
                 if timers.next_us < read_us:
                     ran = True
                     self._expire(fold, arrived, read_us)
+                entry.appended_us = read_us
                 if arrived.head is END_OF_INPUT and not timers:
                     return ran  # a live worker would not have woken it any more: it hears of the rest with its next record
-                entry.appended_us = read_us
                 entry.books += 1
                 ran = self._configure(fold, arrived, books.offsets[entry.books - 1]) or ran
         until_us = max(entry.appended_us, arrived.appended_us)
@@ -187,7 +187,7 @@ class Folding:
             if found is None:  # pragma: no cover - then there is no next
                 raise AssertionError
             timers.disarm(found.projection, found.name)
-            fold.speaks = not arrived.imported and (fold.promotions is None or fold.promotions.of_timer(found.expires_us) == version)
+            fold.speaks = not arrived.imported and (fold.promotions is None or fold.promotions.of_timer(found.expires_us, offset) == version)
             at = Moment(found.due_us, found.expires_us, fold.partition, offset, self._config_of(fold))
             timer = Timer(found.name, found.due_us)
             for stop in self._expiring.get(found.projection, ()):

@@ -1,4 +1,4 @@
-"""The one place that follows Kafka (questions: `cluster.py`; bounded reading: `log_reader.py`; appending: `connectors/producer.py`).
+"""The one place that follows Kafka (questions: `cluster.py`; bounded reading: `log/reader.py`; appending: `connectors/producer.py`).
 
 Everything above sees `Batch`es, topic names and plain numbers.
 """

@@ -13,10 +13,13 @@ from streams.records import Arrived, Batch, Taken
 from streams.store.port import Checkpoint
 from streams.subjects import record_hash
 
-__all__ = ["END_OF_INPUT", "Taking"]
+__all__ = ["END_OF_INPUT", "WAKE_UP", "Taking"]
 
-END_OF_INPUT: Final = Head(Header(id="", source="", tenant="", occurred_at_us=0, received_at_us=0), TimerWoke, 0, b"", 0)
-"""What a replay has in place of the wake-ups that stand behind its last record."""
+WAKE_UP: Final = Head(Header(id="", source="", tenant="", occurred_at_us=0, received_at_us=0), TimerWoke, 0, b"", 0)
+"""A wake-up that no record says: for a subject that is folded alone, whose history holds none."""
+
+END_OF_INPUT: Final = WAKE_UP._replace()
+"""What a replay has in place of the wake-ups that stand behind its last record: another object, since who waits for nothing is not woken."""
 
 _OF_ALL: Final[frozenset[type[Event]]] = frozenset({ConfigPublished, ProjectionPromoted, LogImported})
 _KEYS_OF_ALL: Final = (b"config:", b"projection:", b"log:")

@@ -164,17 +164,21 @@ class Repair:
         return head.header.id if isinstance(head, Head) else f"@{explained.place.partition}:{explained.place.offset}"
 
     async def running(self, name: str, version: int) -> list[GroupVersion]:
-        """Return which versions execute a rebuild: the one that is named, or all that run."""
-        if version != EVERY_VERSION:
-            return [GroupVersion(name, version)]
+        """Return which versions execute a rebuild: all that run, or the one that is named. Raises `Refused` if that is not there, or retired."""
         standing = await Versions(self._store).read(name)
+        if version != EVERY_VERSION:
+            if standing is None or standing.state(version) in {None, "retired"}:
+                raise Refused(f"No {name} v{version} runs here.", reason="no_version", next_step=f"see `touchline projection status {name}`.")
+            return [GroupVersion(name, version)]
         return [] if standing is None else [GroupVersion(name, number) for number in standing.running]
 
     async def do(self, requests: Sequence[Request], wait_s: float) -> list[Outcome]:
         """Append rebuilds and wait until every version that they are for has executed them.
 
-        Raises `Retryable` if one has not within `wait_s`: the records are on the log all the same.
+        Raises `Refused` if one of them is not there, and nothing is appended; `Retryable` if one has not within `wait_s`: the records
+        are on the log all the same.
         """
+        wanted = [(group, request) for request in requests for group in await self.running(*request.group)]
         producer = Producer(self._settings.brokers, linger="alerts")
         topic = self._settings.topic("interaction")
         for request in requests:
@@ -183,7 +187,6 @@ class Repair:
         await producer.drain()
         ends = {n: (await asyncio.to_thread(self._reader.range_of, n))[1] for n in {one.partition for one in requests}}
         give_up_s = time.monotonic() + wait_s
-        wanted = [(group, request) for request in requests for group in await self.running(*request.group)]
         for group, partition in dict.fromkeys((group, request.partition) for group, request in wanted):
             await self._passed(group, partition, ends[partition], give_up_s)
         now = {(one.group, one.parked.customer): one.parked for one in await self.waiting()}

@@ -4,10 +4,11 @@ import gc
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.progress import Progress
@@ -17,7 +18,8 @@ from schemas.codec import Codec
 from streams.books import TABLE as BOOKS
 from streams.books import positions
 from streams.log.folder import LogFolder
-from streams.log.simulation import LogSimulation
+from streams.log.simulation import LogSimulation, appended_us
+from streams.records import Batch
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from touchline.emitting import Effects, SortedLines
@@ -62,18 +64,33 @@ class SimulatedLog:
         self._effects = Effects(lines if "effects" in wanted else None)
 
     async def feed(self) -> None:
-        """Fold every partition, then let every timer expire whose moment has come by the end: the last append, or `until_us`."""
+        """Fold every partition, up to what was appended at `until_us`; then let every timer expire whose moment has come by then.
+
+        Without `until_us`: the whole log, and by its last append.
+        """
         gc.disable()  # as in `Simulated.feed`
         try:
             with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
                 for partition in progress.track(self._folder.partitions, description="partitions"):
-                    for batch in self._folder.batches(partition):
+                    for batch in self._batches(partition):
                         self._effects.add(await self._simulation.feed(batch))
                         self._records += len(batch.records)
             self._effects.add(await self._simulation.finish(self._until_us))
         finally:
             gc.enable()
         self._parked = await parked_places(self._store)
+
+    def _batches(self, partition: int) -> Iterator[Batch]:
+        """Yield the records of a partition without those that were appended after `until_us`."""
+        for batch in self._folder.batches(partition):
+            until_us = self._until_us
+            if until_us is None:
+                yield batch
+                continue
+            # no record was imported before it was first appended, so the header is read only of those that came to this topic later
+            kept = [one for one in batch.records if one.appended_us <= until_us or appended_us(one, self._codec) <= until_us]
+            if kept:
+                yield msgspec.structs.replace(batch, records=kept)
 
     async def print(self, out: BinaryIO) -> None:
         """Print what is wanted, sorted, and the digests behind it."""

@@ -73,7 +73,7 @@ async def tables_of(store: Store, name: str, version: int | None) -> Tables:
         raise Refused(f"No version of {name} has run here.", reason="no_version", next_step=f"`touchline projection build {name}`.")
     chosen = standing.active if version is None else version
     if not chosen:
-        step = f"`touchline projection promote {name}`, or name a version with --version."
+        step = f"`touchline projection promote {name}`, or name a version: {name}@{max(standing.versions, default=1)}."
         raise Refused(f"No version of {name} is active yet.", reason="none_active", next_step=step)
     if standing.state(chosen) in {None, "retired"}:
         there = ", ".join(f"{number} ({standing.state(number)})" for number in sorted(standing.versions))

@@ -1,4 +1,4 @@
-"""Runs an export: one process or several, one at a time per folder. Knows processes and locks; what is written stands in `log_export.py`."""
+"""Runs an export: one process or several, one at a time per folder. Knows processes and locks; what is written stands in `export.py`."""
 
 import fcntl
 import multiprocessing
@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -54,9 +54,13 @@ def exclusively(folder: Path) -> Iterator[None]:
 
 
 def await_orphans(folder: Path) -> None:
-    """Wait for what a run that was killed has left running. Raises `Refused` if it does not end."""
+    """Wait for what a run that was killed has left running, as far as the file system has locks. Raises `Refused` if it does not end."""
     give_up_s = time.monotonic() + ORPHANS_S
-    with (folder / _WRITERS).open("wb") as writers:
+    try:
+        held = (folder / _WRITERS).open("wb")
+    except OSError as error:
+        raise unwritable(folder / _WRITERS, error) from None
+    with held as writers:
         while not _locked(writers.fileno()):
             if time.monotonic() > give_up_s:
                 raise Refused(
@@ -123,7 +127,8 @@ def _work(parent: Connection, brokers: str, folder: Path, share: Sequence[Job]) 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to understand
     try:
         with (folder / _WRITERS).open("wb") as writers:
-            fcntl.flock(writers, fcntl.LOCK_SH)
+            with suppress(OSError):  # as `exclusively` does without locks
+                fcntl.flock(writers, fcntl.LOCK_SH)
             for one in _exported(brokers, folder, share, parent.send):
                 parent.send(one)
         parent.send(None)
@@ -150,4 +155,6 @@ def _locked(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError:  # a file system that has no locks: `exclusively` has said so
+        return True
     return True

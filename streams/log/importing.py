@@ -165,10 +165,13 @@ class LogImport:
     def finish(self, now_us: int) -> None:
         """Let the broadcaster go on behind what was told already; tell every partition of the log that the import is complete.
 
-        Raises `TouchlineError` if it has not come to the end.
+        Raises `TouchlineError` if it has not come to the end, `Refused` if something else stands behind what was imported.
         """
         if self.missing or any(self._compared[topic.name, part.partition].at != part.next for topic, part in self._manifest.parts):
             raise TouchlineError("The import is not at its end.", next_step="run it again.")
+        for topic, part in self._manifest.parts:
+            if not self.found[topic.name, part.partition].is_marked:
+                self._settle(topic, part, part.next)
         if any(topic.name == "config" for topic in self._manifest.topics):
             self._target.commit_told(self._manifest.told)
         for topic, part in self._manifest.parts:

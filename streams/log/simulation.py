@@ -16,15 +16,18 @@ from streams.cutting import Cutter
 from streams.engine import SETTLE_S, Engine
 from streams.rebuild.history import History, RecordReader
 from streams.rebuild.rebuilding import Rebuilder
-from streams.records import Batch
+from streams.records import Batch, RawRecord
 from streams.store.port import GroupVersion, Store
 from streams.tallies import Tallies
 from streams.timers import TimerWheel
 from streams.work import Work
 
-__all__ = ["LogSimulation"]
+__all__ = ["LogSimulation", "appended_us"]
 
 _ROUNDS_MAX: Final = 10_000
+_EXPIRED_MAX: Final = 5_000
+"""Subjects whose timers expire together at the end: their states are in memory at once."""
+
 _MS_US: Final = 1000
 _FRAME: Final = 5
 _PROMOTIONS: Final = frozenset(b"\x00" + one.id.to_bytes(4, "big") for one in Ids.load().entries if one.name == ProjectionPromoted.FULL_NAME)
@@ -98,7 +101,7 @@ class LogSimulation:
             self._open.add(batch.partition)
             for driven in self._driven:
                 driven.engine.open(batch.partition, None)
-        self.appended_us = max(self.appended_us, self._appended_us(batch))
+        self.appended_us = max(self.appended_us, appended_us(batch.records[-1], self._codec))
         effects: list[Effect] = []
         for driven in self._driven:
             for part in driven.cutter.cut(batch):
@@ -123,7 +126,9 @@ class LogSimulation:
                 if not come:
                     break
                 for partition, subjects in sorted(come.items()):
-                    effects += await self._expire(driven, partition, list(dict.fromkeys(subjects)), end_us)
+                    everybody = list(dict.fromkeys(subjects))
+                    for first in range(0, len(everybody), _EXPIRED_MAX):
+                        effects += await self._expire(driven, partition, everybody[first : first + _EXPIRED_MAX], end_us)
         return effects
 
     async def _fold(self, driven: _Driven, part: Batch) -> Work:
@@ -153,8 +158,8 @@ class LogSimulation:
         states = await self._store.load_states(driven.version, others) if others else {}
         return await self._keep(driven, driven.engine.expire(partition, subjects, states, end_us))
 
-    def _appended_us(self, batch: Batch) -> int:
-        """Return when the last record was appended, or had been before it was imported."""
-        last = batch.records[-1]
-        head = self._codec.head(last.value)
-        return last.appended_us if isinstance(head, Undecodable) else head.header.appended_at_us or last.appended_us
+
+def appended_us(record: RawRecord, codec: Codec) -> int:
+    """Return when a record was appended, or had been before it was imported."""
+    head = codec.head(record.value)
+    return record.appended_us if isinstance(head, Undecodable) else head.header.appended_at_us or record.appended_us

@@ -20,7 +20,7 @@ from streams.rebuild.history import Place, PlacedRecord
 from streams.records import Arrived, Batch, RawRecord
 from streams.store.port import Checkpoint, RowWrite
 from streams.subjects import SubjectEntry
-from streams.taking import END_OF_INPUT, Taking
+from streams.taking import WAKE_UP, Taking
 from streams.work import Fold, Tallied
 
 __all__ = ["Alone", "Lone", "fold_alone"]
@@ -98,7 +98,7 @@ class Lone:
         """Let time pass up to `until_us` (inclusive), as if a wake-up stood at `place`: timers expire, rulebooks before it are heard of."""
         until_us += 1  # expiry moments before a record's append time are due before it
         ts_us = max(self._ts_us + 10, until_us)
-        return self.fold(place.partition, [Arrived(RawRecord(place.offset, None, b"", until_us), END_OF_INPUT, until_us, ts_us, b"")])
+        return self.fold(place.partition, [Arrived(RawRecord(place.offset, None, b"", until_us), WAKE_UP, until_us, ts_us, b"")])
 
 
 def fold_alone(
@@ -112,11 +112,12 @@ def fold_alone(
     settle_s: float = SETTLE_S,
     stop_at: Place | None = None,
     until_us: int | None = None,
+    noticed_at: Place | None = None,
 ) -> Alone:
     """Fold a subject's records, in order of partition and offset, up to one that fails; those from `stop_at` on are left out.
 
-    With `until_us` time then passes up to there (inclusive), as if a wake-up stood at `stop_at`, or behind the last record. The other
-    arguments as in `Lone`. Rows are final: merged over all records of a partition.
+    With `until_us` time then passes up to there (inclusive), as if a wake-up stood at `noticed_at`, by default at `stop_at`, or behind the
+    last record: rulebooks before it are heard of. The other arguments as in `Lone`. Rows are final: merged over all records of a partition.
     """
     lone = Lone(group, codec, subject, books=books, config=config, settle_s=settle_s)
     runs: dict[int, list[Arrived]] = {}
@@ -135,7 +136,7 @@ def fold_alone(
             break
     if until_us is not None and alone.failure is None:
         at = stop_at or Place(last.partition, last.offset + 1)
-        fold = lone.wake(at, until_us)
+        fold = lone.wake(noticed_at or at, until_us)
         _keep(alone, fold)
         if fold.failure is not None:
             alone.failure, alone.failed_at = fold.failure, at

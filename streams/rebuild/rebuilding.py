@@ -65,10 +65,14 @@ class Folds(NamedTuple):
 
 
 class _Noticed(NamedTuple):
-    """Up to which moment time has passed for a customer (inclusive; None: up to its last record), and where in the log that was noticed."""
+    """Up to which moment time has passed for a customer (inclusive; None: up to its last record), and where in the log that was noticed.
+
+    Its records from `stop_at` on are not folded yet; `at` may be the record before that, of which then nothing was heard but the time.
+    """
 
     stop_at: Place
     until_us: int | None
+    at: Place
 
 
 class _Asked(NamedTuple):
@@ -163,10 +167,11 @@ class Rebuilder:
         until = place.offset if stood.parked_at is None else stood.parked_at
         in_force = [one for one in held if one.rebuild_offset < until]  # a rebuild that failed since then has changed nothing
         was = [one.placed for one in without(named, in_force) if one.placed.record.offset < until]
-        before = _as_it_was(was, lambda chosen: fold(chosen, stop_at=noticed.stop_at, until_us=noticed.until_us))
+        before = _as_it_was(was, lambda chosen: fold(chosen, stop_at=noticed.stop_at, until_us=noticed.until_us, noticed_at=noticed.at))
         if stood.parked_at is not None:  # what came due while it waited is past
-            noticed = _Noticed(place, appended_us - 1)
-        after = fold([one.placed for one in without(named, [*held, *new])], stop_at=noticed.stop_at, until_us=noticed.until_us)
+            noticed = _Noticed(place, appended_us - 1, place)
+        remaining = [one.placed for one in without(named, [*held, *new])]
+        after = fold(remaining, stop_at=noticed.stop_at, until_us=noticed.until_us, noticed_at=noticed.at)
         _settle(after, [one for one in named if one.is_among([*held, *new])], place)
         return Folds(before, after, tuple(new))
 
@@ -239,8 +244,8 @@ class Rebuilder:
 def _noticed(stood: Stood, place: Place) -> _Noticed:
     """Return how far time has come for the customer: a wake-up, which has no place in its history, may have been the last to say so."""
     if stood.applied_offset < 0:
-        return _Noticed(place, None)
-    return _Noticed(Place(place.partition, stood.applied_offset + 1), stood.appended_us - 1)
+        return _Noticed(place, None, place)
+    return _Noticed(Place(place.partition, stood.applied_offset + 1), stood.appended_us - 1, Place(place.partition, stood.applied_offset))
 
 
 def _as_it_was(records: list[PlacedRecord], fold: Callable[[list[PlacedRecord]], Alone]) -> Alone:

@@ -124,7 +124,7 @@ class _Child:
         if isinstance(order, Go):
             self._orders.put_nowait(order)
         elif isinstance(order, Rate):
-            self._pace.rate = order.per_s
+            self._pace.change(order.per_s, time.monotonic())
         elif isinstance(order, Stop):
             self._stopped = True
             if self._replay is not None:

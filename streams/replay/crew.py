@@ -92,6 +92,7 @@ class Crew:
             await asyncio.to_thread(member.process.join, _LEAVE_S)
         self.kill()
         for member in self._members:
+            await asyncio.to_thread(member.process.join, _LEAVE_S)
             member.connection.close()
 
     def kill(self) -> None:

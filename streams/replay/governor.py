@@ -77,6 +77,12 @@ class Pace(msgspec.Struct):
     burst_s: float = 1.0
     _free_at_s: float = 0.0
 
+    def change(self, rate: float | None, now_s: float) -> None:
+        """Go at another rate from now on; what is done already counts at the new one."""
+        if rate and self.rate and self._free_at_s > now_s:
+            self._free_at_s = now_s + (self._free_at_s - now_s) * self.rate / rate
+        self.rate = rate
+
     def wait_s(self, events: int, now_s: float) -> float:
         """Note that so many events are about to be done; return how long to wait before them."""
         if self.rate is None or self.rate <= 0:

@@ -19,6 +19,7 @@ HELD_S: Final = 15.0
 
 RENEW_EVERY_S: Final = 3.0
 
+_TRIES: Final = 3
 _TABLE: Final = "projection_build"
 _ROW: Final = -1
 """In place of a partition."""
@@ -54,13 +55,18 @@ class Lease:
             )
 
     async def renew(self, now_us: int) -> None:
-        """Keep it. Raises `Refused` if it was lost: this process was away for too long, and somebody else goes on."""
-        if not await self._swap(now_us, round(HELD_S * 1e6), mine=True):
-            raise Refused(
-                f"{self._version.group} v{self._version.version} is built by somebody else since this process was away.",
-                reason="build_lost",
-                next_step="see `touchline projection status`.",
-            )
+        """Keep it. Raises `Refused` if it was lost: this process was away for too long, and somebody else goes on.
+
+        A renewal of its own that timed out may come true only now, and then stands in the way of this one: that is no loss.
+        """
+        for _ in range(_TRIES):
+            if await self._swap(now_us, round(HELD_S * 1e6), mine=True):
+                return
+        raise Refused(
+            f"{self._version.group} v{self._version.version} is built by somebody else since this process was away.",
+            reason="build_lost",
+            next_step="see `touchline projection status`.",
+        )
 
     async def give_back(self, now_us: int) -> None:
         """Let somebody else have it at once."""

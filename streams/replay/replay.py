@@ -173,6 +173,8 @@ class Replay:
         self, partition: int, checkpoint: Checkpoint | None, parked: list[ParkedCustomer], books: list[Position], promoted: list[Promotion]
     ) -> int:
         start = checkpoint.next_offset if checkpoint else 0
+        if checkpoint is not None:  # `_finish` says it anew, at the timestamp of the last chunk's checkpoint: there the greater value would win
+            checkpoint = msgspec.structs.replace(checkpoint, oldest_timer_bucket=0)
         read = [one for one in books if one.offset < start]
         self.engine.open(partition, checkpoint, parked, first=self._first, promoted=promoted, books=read)
         self.done.offsets[partition] = start
@@ -181,7 +183,10 @@ class Replay:
         return start
 
     async def _chunk(self, chunk: Batch, *, is_end: bool) -> None:
-        """Fold a chunk and start its writes; the checkpoint comes with its last part. Where a part is a rebuild, one waits for the other."""
+        """Fold a chunk and start its writes, part by part, each with its checkpoint; where a part is a rebuild, one waits for the other.
+
+        A rebuild asks the store how its customer stands: were it executed again after the next one of that customer, it would hear of that one.
+        """
         parts = self._cutter.cut(chunk)
         for number, part in enumerate(parts):
             rebuild = self._cutter.rebuild_of(part) if self._rebuild is not None else None
@@ -192,14 +197,13 @@ class Replay:
             self._timers.note(work)
             if work.books:
                 self._unheard.add(part.partition)
-            is_last = number == len(parts) - 1
-            if is_last:
+            if number == len(parts) - 1:
                 await self._expire(work, part, is_end=is_end)
             self._judge(work, part)
             await self._writer.waited(lambda: self._tallies.add([work], self.engine.work_number))  # noqa: B023 - awaited here
             await self._settle()
             self._count(work, len(part.records))
-            self._writer.start(work, self.engine.work_number, self._written if is_last else None)
+            self._writer.start(work, self.engine.work_number, self._written)
         self._chunks += 1
         if self._chunks % _COLLECT_EVERY == 0 and not gc.isenabled():
             gc.collect()

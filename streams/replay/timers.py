@@ -21,6 +21,8 @@ from streams.work import Work
 __all__ = ["ReplayTimers"]
 
 _INDEXED_TOGETHER: Final = 5000
+_TICK_LATE_US: Final = 1000
+"""A subject stands in the wheel at the millisecond after its expiry moment, by which it is indexed."""
 
 
 class ReplayTimers:
@@ -70,9 +72,13 @@ class ReplayTimers:
         return list(self._wheels[partition].subjects(partition))
 
     async def index(self, partition: int, ts_us: int, now_us: int) -> tuple[int, int]:
-        """Write the index of who is still waiting, at this timestamp; return (rows, the first hour in which anybody is to be woken)."""
+        """Write the index of who is still waiting, at this timestamp; return (rows, an hour before which nobody is, nor will be, to be woken).
+
+        It may be called again after `Retryable`. The hour is none behind the last record's: what is armed next may come sooner than all there is.
+        """
         if self._index is None:
             return 0, 0
+        self._index.forget(partition)  # which buckets were said: what says so may have been refused
         wheel, changed, written = self._wheels[partition], self._changed[partition], 0
         waiting = list(wheel.subjects(partition) if changed is None else changed)
         for at in range(0, len(waiting), _INDEXED_TOGETHER):
@@ -81,7 +87,7 @@ class ReplayTimers:
             written += len(rows)
         self._changed[partition] = set()
         oldest_us = wheel.oldest_us(partition)
-        return written, hour_of(now_us if oldest_us is None else oldest_us)
+        return written, hour_of(min(now_us, ts_us, ts_us if oldest_us is None else oldest_us - _TICK_LATE_US))
 
     async def _rows(self, index: TimerIndex, partition: int, subjects: Sequence[Subject], ts_us: int, now_us: int) -> list[RowWrite]:
         armed, others = self._engine.armed(subjects)

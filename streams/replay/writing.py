@@ -1,6 +1,7 @@
-"""How a replay makes its work true: one chunk at a time, in the order fan-out, own, checkpoint, while the next is folded.
+"""How a replay makes its work true: one part of a chunk at a time, in the order fan-out, own, checkpoint, while the next is folded.
 
-A store that refuses (overload, a full disk) is waited for, and said; after `WAIT_MAX_S` the replay stops and can be taken up again.
+A store that refuses (overload, a full disk) is waited for, and said; after `WAIT_MAX_S` the replay stops and can be taken up again. So is
+the view that a rebuild waits for.
 """
 
 import asyncio
@@ -34,8 +35,8 @@ class ReplayWriter:
         self._writing: asyncio.Task[None] | None = None
         self._number = 0
 
-    def start(self, work: Work, number: int, then: Callable[[Work], None] | None) -> None:
-        """Start writing a work; nothing else may be under way. `then` is called in the end; without it the checkpoint is left out."""
+    def start(self, work: Work, number: int, then: Callable[[Work], None]) -> None:
+        """Start writing a work; nothing else may be under way. `then` is called in the end."""
         self._number = number
         self._writing = asyncio.create_task(self._write(work, then))
 
@@ -48,13 +49,23 @@ class ReplayWriter:
         return self._number
 
     async def waited(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Return what `call()` returns, trying again while the store is unwell. Raises `Retryable` when it stays so."""
+        """Return what `call()` returns, trying again while the store is unwell. Raises `Retryable`, saying the last reason, when it stays so."""
+        last = Retryable("the store does not answer.", next_step="look at the nodes' logs and disks.")
+
+        async def tried() -> T:
+            nonlocal last
+            try:
+                return await call()
+            except Retryable as error:
+                last = error
+                raise
+
         try:
-            return await asyncio.wait_for(self._patience.run(call), self._wait_max_s)
+            return await asyncio.wait_for(self._patience.run(tried), self._wait_max_s)
         except TimeoutError:
             raise Retryable(
-                f"the store has not taken what {self._version.group} v{self._version.version} wrote for {self._wait_max_s:.0f} s.",
-                next_step="look at the nodes' logs and disks, then run the same command again: it goes on from its last checkpoint.",
+                f"{self._version.group} v{self._version.version} has waited for {self._wait_max_s:.0f} s in vain: {last.what}",
+                next_step=f"{last.next_step} Then run the same command again: it goes on from its last checkpoint.".lstrip(),
             ) from None
 
     async def indexed(self, partitions: Collection[int]) -> dict[int, int]:
@@ -72,9 +83,8 @@ class ReplayWriter:
         columns = {"indexed_offset": checkpoint.next_offset}
         await self._store.write([RowWrite(TABLE, (*self._version, partition), dict(columns), now_us)])
 
-    async def _write(self, work: Work, then: Callable[[Work], None] | None) -> None:
+    async def _write(self, work: Work, then: Callable[[Work], None]) -> None:
         await self.waited(lambda: self._store.write(work.fan_out))
         await self.waited(lambda: self._store.write(work.own))
-        if then is not None:
-            await self.waited(lambda: self._store.save_checkpoints(self._version, {work.partition: work.checkpoint}))
-            then(work)
+        await self.waited(lambda: self._store.save_checkpoints(self._version, {work.partition: work.checkpoint}))
+        then(work)

@@ -60,7 +60,7 @@ class StateRow(msgspec.Struct, frozen=True, gc=False):
 class Checkpoint(msgspec.Struct, frozen=True):
     """How far a group version has come in one partition. The one truth: Kafka's committed offset is only for lag displays.
 
-    `active`: it speaks for its group from here on. `importing`: the log is being imported here (`streams/imported.py`).
+    `active`: it speaks for its group from here on. `importing`: the log is being imported here (`streams/taking.py`).
     """
 
     next_offset: int

@@ -68,21 +68,14 @@ def choose(
     """Return what a promotion (`back`: a rollback) is about. `spoke` are the versions that spoke so far, oldest first.
 
     Without a `version` it is the one under way, else the newest in shadow that is newer than the active one; a rollback goes to the
-    newest that spoke and is older. Raises `Refused` if there is none, or while somebody else is at it.
+    last that spoke, is older, and is not retired. Raises `Refused` if there is none, or while somebody else is at it.
     """
     under_way = standing.promoting
     if under_way is not None:
         return _under_way(standing, under_way, version, back=back, take_over=take_over, at_us=at_us)
     active = standing.active
     if back:
-        older = [one for one in spoke if 0 < one < active]
-        if not older:
-            raise Refused(
-                f"{standing.name}: no version spoke before v{active}.",
-                reason="nothing_to_roll_back",
-                next_step=f"promote another one by name: `touchline projection promote {standing.name}@VERSION`.",
-            )
-        version = older[-1]
+        version = _spoke_before(standing, spoke)
     elif version is None:
         newer = [one for one in standing.running if one > active]
         if not newer:
@@ -94,6 +87,21 @@ def choose(
         version = newer[-1]
     demoted = GroupVersion(standing.name, active) if active and active != version else None
     return Choice(group=GroupVersion(standing.name, version), demoted=demoted, back=back)
+
+
+def _spoke_before(standing: Standing, spoke: Sequence[int]) -> int:
+    """Return the last version that spoke, is older than the active one, and can again."""
+    active = standing.active
+    older = [one for one in spoke if 0 < one < active]
+    there = [one for one in older if standing.state(one) == "shadow"]
+    if there:
+        return there[-1]
+    said = f"v{older[-1]} spoke before v{active}, and it is {standing.state(older[-1]) or 'gone'}" if older else f"no version spoke before v{active}"
+    raise Refused(
+        f"{standing.name}: {said}.",
+        reason="nothing_to_roll_back",
+        next_step=f"promote another one by name: `touchline projection promote {standing.name}@VERSION`.",
+    )
 
 
 def _under_way(standing: Standing, under_way: Promoting, version: int | None, *, back: bool, take_over: bool, at_us: int) -> Choice:
@@ -120,7 +128,7 @@ def _under_way(standing: Standing, under_way: Promoting, version: int | None, *,
             withdraws=True,
         )
     command = f"rollback {standing.name}" if is_back else f"promote {standing.name}@{under_way.version}"
-    or_back = "" if is_back else f"; or take it back: `touchline projection rollback {standing.name}`"
+    or_back = "" if is_back or not standing.active else f"; or take it back: `touchline projection rollback {standing.name}`"
     raise Refused(
         f"{standing.name}: {under_way.by} was cut off while {doing}.",
         reason="promotion_cut_off",

@@ -65,10 +65,12 @@ class Promotions:
         """The version that speaks for records to come."""
         return self._versions[-1]
 
-    @property
-    def before(self) -> int | None:
-        """The version that spoke before `speaker`; None if there was no promotion."""
-        return self._versions[-2] if self._offsets else None
+    def ended(self, version: int) -> Promotion | None:
+        """Return the promotion with which a version last ceased to speak; None if it speaks, or never did."""
+        if version == self.speaker or not self.spoke(version):
+            return None
+        n = max(at for at, one in enumerate(self._versions) if one == version)
+        return Promotion(self._offsets[n], self._appended_us[n], self._versions[n + 1])
 
     def spoke(self, version: int) -> bool:
         """Tell whether a version speaks here, or did once."""
@@ -82,6 +84,9 @@ class Promotions:
         """Return the version that speaks for a record."""
         return self._versions[bisect_left(self._offsets, offset)]
 
-    def of_timer(self, expires_us: int) -> int:
-        """Return the version that speaks for a timer by its expiry moment."""
-        return self._versions[bisect_right(self._appended_us, expires_us)]
+    def of_timer(self, expires_us: int, noticed_at: int) -> int:
+        """Return the version that speaks for a timer by its expiry moment, and by the offset of the record before which it expires.
+
+        What is noticed below a promotion lies before it in time too, unless the broker's clock went back.
+        """
+        return self._versions[min(bisect_right(self._appended_us, expires_us), bisect_left(self._offsets, noticed_at))]

@@ -17,6 +17,7 @@ from streams.store.parked import ParkedCustomers
 from streams.store.port import Checkpoint, GroupVersion, RowWrite, Store
 from streams.versions.group_log import GroupLog
 from streams.versions.promotable import Promotable, now_us
+from streams.versions.unsaid import unsaid
 from streams.versions.versions import Standing, State, Versions
 from touchline.errors import Refused, Retryable
 
@@ -32,11 +33,15 @@ _TS_STEP_US: Final = 10
 
 
 class Retirement(NamedTuple):
-    """What retiring a version would do. `was` is its state; `needed`: the active version would be rolled back to it."""
+    """What retiring a version would do. `was` is its state; `needed`: the active version would be rolled back to it.
+
+    `unsaid` are the partitions in which effects are still its to send (`unsaid.py`).
+    """
 
     group: GroupVersion
     was: str
     needed: bool
+    unsaid: list[int]
     members: list[Member]
     tables: list[str]
     parked: int
@@ -89,6 +94,7 @@ class Retiring:
             group,
             str(standing.state(group.version)),
             needed=bool(before) and before[-1] == group.version,
+            unsaid=await unsaid(self._store, group, standing, await self._log.ends()) if standing.state(group.version) == "shadow" else [],
             members=await self._log.members(group),
             tables=names,
             parked=len(await ParkedCustomers(self._store).load(group)),
@@ -152,10 +158,10 @@ class Retiring:
         for one in parked:
             await ParkedCustomers(self._store).remove(group, one.customer, ts_us)
         await ExcludedRecords(self._store).forget(group, ts_us)
-        if any(one.next_offset for one in checkpoints.values()):
+        await self._store.write([RowWrite(_BUILD, tuple(group), None, self._at_us())])
+        if any(one.next_offset for one in checkpoints.values()):  # last: until then no build of the number begins
             began = Checkpoint(0, ts_us, active=False, event_time_us=0)
             await self._store.save_checkpoints(group, dict.fromkeys(checkpoints, began))
-        await self._store.write([RowWrite(_BUILD, tuple(group), None, self._at_us())])
         return len(parked)
 
     async def _standing(self, group: GroupVersion) -> Standing:

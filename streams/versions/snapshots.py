@@ -4,7 +4,9 @@
                                                                        all sent ──> `published_at` on the promotion's row
 
 In the background, so many a second. A page of subjects is published in the runner's turn, when nothing is under way: so no older
-snapshot ever comes behind a newer one. Whoever takes the partition over before the end begins again. Over the store port only.
+snapshot of this version ever comes behind a newer one. The version that spoke before may still be sending those of records below the
+promotion: it is waited for a little, and where it comes later, all is published once more behind it. Whoever takes the partition over
+before the end begins again. Over the store port only.
 """
 
 import asyncio
@@ -23,6 +25,7 @@ from streams.store.columns import integer, text
 from streams.store.control import state_table_name
 from streams.store.port import GroupVersion, RowWrite, Store
 from streams.versions.promotions import TABLE, Promotion
+from streams.versions.versions import Versions
 from touchline.errors import Retryable
 
 __all__ = ["Snapshots"]
@@ -34,6 +37,9 @@ CHUNK_SUBJECTS: Final = 100
 
 _CONFIG: Final = Config()
 _AGAIN_S: Final = 1.0
+BEHIND_S: Final = 10.0
+"""How long a version that spoke before may be behind the promotion until the first publishing begins without it."""
+
 _Place = tuple[int, Subject]
 
 
@@ -66,6 +72,10 @@ class Snapshots:
         self._group = GroupVersion(engine.group.name, engine.group.version)
         self._publishers: list[tuple[int, Any]] = [(n, p.publish) for n, p in enumerate(engine.group.projections) if hasattr(p, "publish")]
         self._due: dict[int, Promotion] = {}
+        self._noted_s: dict[int, float] = {}
+        self._told: set[int] = set()
+        """The partitions in which it was done once, and is done again when no other version can be behind it any more."""
+        self._versions = Versions(store)
         self._news = asyncio.Event()
 
     @property
@@ -75,33 +85,59 @@ class Snapshots:
 
     def note(self, partition: int, promotion: Promotion) -> None:
         """Take in that a promotion of whichever version is the newest of a partition, and that nothing was published since."""
-        self._due.pop(partition, None)
+        self.close([partition])
         if self._publishers and promotion.version == self._group.version:
             self._due[partition] = promotion
+            self._noted_s[partition] = time.monotonic()
             self._news.set()
 
     def close(self, partitions: Iterable[int]) -> None:
         """Forget partitions that were given away: their next owner goes on."""
         for partition in partitions:
             self._due.pop(partition, None)
+            self._noted_s.pop(partition, None)
+            self._told.discard(partition)
 
     async def run(self) -> None:
         """Do it until cancelled. What it raises must end the process."""
         while True:
             await self._news.wait()
             self._news.clear()
-            due = {partition: promotion for partition, promotion in self._due.items() if not self._engine.is_importing(partition)}
+            asked = self.due
             try:
+                behind = await self._behind(asked)
+                due = {partition: promotion for partition, promotion in asked.items() if self._is_time(partition, promotion, behind)}
                 if due:
-                    await self._publish_all(due)
+                    await self._publish_all(due, behind)
             except Retryable as error:
                 log.warning("waiting", part=f"{self._group.group}.v{self._group.version}.snapshots", reason=error.what)
-            if self._due:  # an import is under way, or the store was not there
+            if self._due:  # an import is under way, another version is behind, or the store was not there
                 await asyncio.sleep(_AGAIN_S)
                 self._news.set()
 
-    async def _publish_all(self, due: dict[int, Promotion]) -> None:
-        """Publish every subject of these partitions, and note each that is done."""
+    async def _behind(self, partitions: Iterable[int]) -> frozenset[int]:
+        """Return those of these partitions in which a version that spoke before has not passed its last record yet, and may still do so."""
+        standing = await self._versions.read(self._group.group)
+        behind: set[int] = set()
+        for version in standing.running if standing else ():
+            if version != self._group.version:
+                checkpoints = await self._store.load_checkpoints(GroupVersion(self._group.group, version))
+                for partition in partitions:
+                    promotions = self._engine.promotions(partition)
+                    ended = promotions.ended(version) if promotions else None
+                    if ended is not None and (partition not in checkpoints or checkpoints[partition].next_offset < ended.offset):
+                        behind.add(partition)
+        return frozenset(behind)
+
+    def _is_time(self, partition: int, promotion: Promotion, behind: frozenset[int]) -> bool:
+        """Tell whether a partition is to be published now, if it still is at all."""
+        if self._due.get(partition) != promotion:
+            return False
+        is_late = partition not in self._told and time.monotonic() - self._noted_s[partition] >= BEHIND_S
+        return not self._engine.is_importing(partition) and (partition not in behind or is_late)
+
+    async def _publish_all(self, due: dict[int, Promotion], behind: frozenset[int]) -> None:
+        """Publish every subject of these partitions, and note each that is done, but for those that are done again."""
         group, since_s, n = f"{self._group.group}.v{self._group.version}", time.monotonic(), 0
         log.info("snapshots_published_again", group=group, partitions=sorted(due))
         async with self._turn:
@@ -111,12 +147,14 @@ class Snapshots:
                 n += await self._publish([subject for partition, subject in chunk if self._is_due(partition, due)])
             await asyncio.sleep(len(chunk) / self._per_s)
         for partition, promotion in due.items():
-            if self._is_due(partition, due):
+            if self._is_due(partition, due) and partition in behind:
+                self._told.add(partition)
+            elif self._is_due(partition, due):
                 done: dict[str, Any] = {"published_at": time.time_ns() // 1000}
                 row = RowWrite(TABLE, (self._group.group, partition, promotion.offset), done, promotion.appended_us + 2)
                 await self._patience.run(lambda: self._store.write([row]))  # noqa: B023 - called before it changes
                 if self._is_due(partition, due):
-                    del self._due[partition]
+                    self.close([partition])
         log.info("snapshots_done", group=group, partitions=sorted(due), snapshots=n, seconds=round(time.monotonic() - since_s, 3))
 
     async def _chunks(self, partitions: frozenset[int]) -> AsyncIterator[Sequence[_Place]]:

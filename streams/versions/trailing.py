@@ -104,7 +104,9 @@ class Trailing:
     def _say(self, waiting: dict[int, int], *, moved: bool) -> None:
         """Say it in the log when nothing has moved for long: the speaker's workers are behind, or none is there."""
         now_s = time.monotonic()
-        if moved or self._since_s is None:
+        if not waiting:  # something else is waited for
+            self._since_s = None
+        elif moved or self._since_s is None:
             self._since_s = now_s
         elif now_s - self._since_s > DEGRADED_AFTER_S:
             self._since_s = now_s

@@ -1,8 +1,8 @@
 """Which records of the log answer a question: from where, up to where, and which rules lie before. Over the log's port; folds nothing.
 
 Folding starts at the question's beginning less the re-open window and the longest target of both sets of rules: what is older does not
-reach a clock that counts. It ends at the end of the log, however early the question's end lies: a clock that started before it may stop
-long after.
+reach a clock that counts, but for one thing: a conversation that was silent for so long counts as new. It ends at the end of the log,
+however early the question's end lies: a clock that started before it may stop long after.
 """
 
 from collections.abc import Iterable, Sequence

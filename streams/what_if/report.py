@@ -171,15 +171,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def total(self) -> Line:
         """Everything together, but waits over several queues: each is in the waits of its queues already."""
-        return Line("all", _sum(self.before, None), _sum(self.after, None))
+        none = Figures()
+        return Line("all", _sums(self.before, None).get("", none), _sums(self.after, None).get("", none))
 
     def lines(self, by: Dimension) -> list[Line]:
         """Return a line per queue, team, metric or rule, or week: the worst change first, weeks in their order.
 
         The worst is the one with the most breaches added, then with the most contacts missed.
         """
-        names = {_name(place, by) for side in (self.before, self.after) for place in side.cells if _counts(place, by)}
-        found = [Line(name, _sum(self.before, by, name), _sum(self.after, by, name)) for name in names]
+        before, after, none = _sums(self.before, by), _sums(self.after, by), Figures()
+        found = [Line(name, before.get(name, none), after.get(name, none)) for name in before.keys() | after.keys()]
         if by == "week":
             return sorted(found, key=lambda line: line.name)
         return sorted(found, key=lambda line: (-line.more_breached, -line.more_missed, -line.before.breached, line.name))
@@ -220,12 +221,14 @@ def _plus(one: Figures, other: Figures) -> Figures:
     return Figures(*map(sum, zip(msgspec.structs.astuple(one), msgspec.structs.astuple(other), strict=True)))
 
 
-def _sum(side: Side, by: Dimension | None, name: str = "") -> Figures:
-    total = Figures()
+def _sums(side: Side, by: Dimension | None) -> dict[str, Figures]:
+    """Add up by the names of a dimension; without one everything, under "". Once over the cells: there are many times more than names."""
+    found: dict[str, Figures] = {}
     for place, figures in side.cells.items():
-        if _counts(place, by) and (by is None or _name(place, by) == name):
-            total = _plus(total, figures)
-    return total
+        if _counts(place, by):
+            name = "" if by is None else _name(place, by)
+            found[name] = _plus(found[name], figures) if name in found else figures
+    return found
 
 
 def _counts(place: Place, by: Dimension | None) -> bool:

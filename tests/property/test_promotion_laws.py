@@ -26,7 +26,7 @@ from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
 from streams.versions.promotions import Promotion, Promotions, promotions
 from tests.property.test_engine_timer_laws import CUSTOMERS, END_S, Entry, entries, log_of
-from tests.support.clockwork import CODEC, SECOND, Bell, ClockworkGroup, Ear, Waiting, batch, rules
+from tests.support.clockwork import CODEC, SECOND, Bell, ClockworkGroup, Ear, Waiting, batch, event, record, rules, wake
 
 
 class Teller(Bell):
@@ -136,6 +136,16 @@ def test_the_boundary_is_the_record_and_for_timers_its_append_time(found: list[E
     asyncio.run(check())
 
 
+def test_where_the_brokers_clock_went_back_it_makes_no_difference_what_was_read_together() -> None:
+    """A promotion is stamped before the record in front of it, and a timer expires in between: it was noticed below the promotion."""
+    rings, woken = record(0, event("received", 1, 1000), 1000), record(1, wake(1, 1100), 1100)
+    records = [rings, woken, promoted(2, 2, 1050 * SECOND)]
+    told = [[asyncio.run(said(group, 1, records, cuts)) for cuts in ([1], [3])] for group in (OLD, NEW)]
+    assert told[0] == [asyncio.run(said(OLD, 1, records[:2], [2]))] * 2
+    assert sum(told[0][0].values()) == 4
+    assert told[1] == [Counter(), Counter()]
+
+
 def test_a_version_that_nobody_promoted_says_nothing() -> None:
     records = log_of([Entry("received", 1, 3, 0, "a", "phone")])
     assert not asyncio.run(said(NEW, 1, records, [3]))
@@ -149,7 +159,7 @@ def test_who_has_read_less_does_not_hear_of_a_promotion_early() -> None:
     engine.open(0, None, first=1, promoted=[Promotion(5, 100, 2)])
     found = engine.promotions(0)
     assert found is not None
-    assert (found.speaker, found.before, found.last) == (1, None, None)
+    assert (found.speaker, found.ended(1), found.last) == (1, None, None)
 
 
 def test_promotions_that_say_nothing_new_are_none() -> None:
@@ -160,8 +170,10 @@ def test_promotions_that_say_nothing_new_are_none() -> None:
     assert one.add(Promotion(9, 40, 1))
     assert not one.add(Promotion(9, 40, 2))
     assert [one.of_record(offset) for offset in (0, 5, 6, 9, 10)] == [1, 1, 2, 2, 1]
-    assert [one.of_timer(at) for at in (0, 19, 20, 39, 40)] == [1, 1, 2, 2, 1]
-    assert (one.speaker, one.before, one.last) == (1, 2, Promotion(9, 40, 1))
+    assert [one.of_timer(at, 10) for at in (0, 19, 20, 39, 40)] == [1, 1, 2, 2, 1]
+    assert [one.of_timer(40, noticed_at) for noticed_at in (4, 6, 10)] == [1, 2, 1]
+    assert (one.speaker, one.last) == (1, Promotion(9, 40, 1))
+    assert (one.ended(1), one.ended(2), one.ended(3)) == (None, Promotion(9, 40, 1), None)
 
 
 def imported(record: RawRecord, appended_us: int) -> RawRecord:

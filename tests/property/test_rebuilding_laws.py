@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streams.records import RawRecord
@@ -91,7 +91,18 @@ def last_retries(log: Sequence[RawRecord]) -> int:
     return len(log) - 2 * CUSTOMERS
 
 
+WOKEN_AFTER_EVERYTHING = [
+    Entry("received", 3, 0, 0, "a"),
+    Entry("received", 3, 200, 0, "a"),
+    Entry("rules", 1, 0, 0, "a"),
+    Entry("wake", 3, 0, 0, "a"),
+]
+"""Somebody hears of new rules by a wake-up, when no timer is armed any more: the rebuild must know that, or the rules are told twice."""
+
+
 @settings(max_examples=60)
+@example(found=WOKEN_AFTER_EVERYTHING, part=1.0, sizes=[1000])
+@example(found=[WOKEN_AFTER_EVERYTHING[0], Entry("poison", 3, 0, 0, "a"), *WOKEN_AFTER_EVERYTHING[1:]], part=1.0, sizes=[1])
 @given(found=entries, part=st.floats(0, 1), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=9))
 def test_parked_and_rebuilt_is_never_failed(found: list[Entry], part: float, sizes: list[int]) -> None:
     """Whenever the code is mended, however often who is rebuilt before: rows, states, timers and figures are those of the mended code."""

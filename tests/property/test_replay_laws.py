@@ -70,7 +70,8 @@ def log_of(found: Sequence[Entry]) -> Log:
         if entry.kind == "again" and partition in last:
             of = last[partition]
         else:
-            of = event(entry.kind, entry.customer, now_s - entry.late_s, id=f"e{number}", conversation=entry.conversation)
+            kind = "received" if entry.kind == "again" else entry.kind  # nothing is there yet that could come again
+            of = event(kind, entry.customer, now_s - entry.late_s, id=f"e{number}", conversation=entry.conversation)
             last[partition] = of
         log[partition].append(record(len(log[partition]), of, now_s))
     for partition, records in log.items():

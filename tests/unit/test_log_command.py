@@ -1,5 +1,7 @@
 """`touchline log`, as far as it goes without servers: what it refuses, and how it says so."""
 
+import errno
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,28 @@ def test_a_folder_is_one_runs_at_a_time(tmp_path: Path) -> None:
         await_orphans(tmp_path)
     with exclusively(tmp_path):
         pass
+
+
+def test_a_file_system_without_locks_is_written_to_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some mounted ones have none: who exports sees to it alone then, and is told so."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with exclusively(tmp_path):
+        await_orphans(tmp_path)
+
+
+def test_a_folder_of_somebody_else_s_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".writers").mkdir()  # stands for one that must not be opened: tests may run as root
+    with pytest.raises(Refused, match="cannot be written: is a directory"):
+        await_orphans(tmp_path)
+
+
+def test_help_shows_an_example(app: typer.Typer) -> None:
+    for command in (["log"], ["log", "export"], ["log", "import"]):
+        assert "Example:  touchline log" in CliRunner().invoke(app, [*command, "--help"]).stdout
 
 
 def test_a_log_is_not_folded_under_other_rules(app: typer.Typer, tmp_path: Path) -> None:

@@ -272,6 +272,23 @@ def test_no_partition_is_told_of_the_end_before_everything_is_there(tmp_path: Pa
     assert not any(target.log["interaction"])
 
 
+@pytest.mark.parametrize("topic", ["interaction", "config"])
+def test_what_somebody_appends_behind_a_partition_that_is_done_is_found_before_its_end_is_told(tmp_path: Path, topic: str) -> None:
+    """Below the end of an import nobody is alerted, so what came in there would never be told."""
+    exported(filled(), tmp_path)
+    target = SmallCluster()
+    run = importing(target, tmp_path)
+    run.check()
+    run.send(lambda _: None)
+    run.compare(lambda _: None)
+    target.put(topic, 0, b"c", b"not ours", 1)
+    with pytest.raises(Refused, match=f"{topic} partition 0 ends at .* instead of") as refused:
+        run.finish(NOW_US)
+    assert refused.value.reason == "offsets_differ"
+    assert target.told is None
+    assert not any(isinstance(CODEC.decode(one.value), LogImported) for partition in target.log["interaction"] for one in partition)
+
+
 def test_a_record_that_was_swapped_on_the_way_is_found_when_it_is_read_back(tmp_path: Path) -> None:
     """The broker's copy is what counts."""
 

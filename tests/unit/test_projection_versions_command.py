@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 
 from streams.store import driver, dropping
-from streams.store.catalogue import control_tables
+from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
 from streams.versions import group_log
@@ -43,7 +43,7 @@ class Desk:
     """Runs the commands."""
 
     def __init__(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
-        self.store = MemoryStore(control_tables())
+        self.store = MemoryStore(known_tables())
         self.log = FakeLog(self.store)
         self.keyspace = Keyspace()
         self._patch, self._folder = patch, folder
@@ -172,6 +172,21 @@ def test_retiring_the_version_that_a_rollback_leads_to_takes_its_name_twice(desk
     assert "care v1 is retired" in done.stdout
     assert sorted(desk.keyspace.dropped) == plan["tables"]
     assert desk.json("status")["groups"][0]["versions"][0]["state"] == "retired"
+
+
+def test_a_version_that_has_still_something_to_say_is_retired_only_when_that_is_said(desk: Desk) -> None:
+    asyncio.run(desk.begin())
+    desk.log.grow(4)
+    desk.log.running -= {V1}
+    desk.log.follow()
+    desk("promote", "care@2")
+    assert desk.json("retire", "care@1", "--dry-run")["unsaid_in_partitions"] == [0]
+    assert "It takes --leave-unsaid: effects of records or timers before" in " ".join(desk("retire", "care@1", "--dry-run").stdout.split())
+    refused = desk("retire", "care@1", "--confirm", "care@1")
+    assert isinstance(refused.exception, Refused)
+    assert "still its to send in partition 0, and nobody else's" in str(refused.exception)
+    assert not desk.keyspace.dropped
+    assert "care v1 is retired" in desk("retire", "care@1", "--confirm", "care@1", "--leave-unsaid").stdout
 
 
 def test_names_that_are_none_are_refused_before_anything_is_asked(desk: Desk) -> None:

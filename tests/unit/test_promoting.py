@@ -358,6 +358,30 @@ def test_where_no_older_version_spoke_there_is_no_way_back(world: World) -> None
     assert refused(world, None, back=True).reason == "nothing_to_roll_back", "forward again is a promotion"
 
 
+def test_a_rollback_passes_over_a_version_that_is_retired(world: World) -> None:
+    world.promote()
+    world.run(lambda: world.versions.add(V3, world.log.now_us))
+    world.run(lambda: world.versions.move(V3, "building", "shadow", world.log.now_us))
+    world.run(lambda: world.versions.note_verified(V3, json.dumps({**EQUAL, "against": 2}), world.log.now_us + 1))
+    world.log.running |= {V3}
+    world.log.follow()
+    world.promote(3)
+    world.run(lambda: world.versions.move(V2, "shadow", "retired", world.log.now_us))
+    done = world.promote(None, back=True)
+    assert (done.choice.group, world.standing().active) == (V1, 1)
+
+
+def test_where_nobody_spoke_before_a_cut_off_promotion_is_not_said_to_have_a_way_back(world: World) -> None:
+    first = GroupVersion("new", 1)
+    world.run(lambda: world.versions.add(first, 1))
+    world.run(lambda: world.versions.move(first, "building", "shadow", 2))
+    world.run(lambda: world.versions.begin_promotion("new", Promoting(1, "p", "ann", 0)))
+    for back in (True, False):
+        with pytest.raises(Refused) as told:
+            world.run(lambda: world.promoter().plan("new", None if back else 2, back=back))  # noqa: B023 - called here
+        assert told.value.next_step == "complete it: `touchline projection promote new@1`."
+
+
 def test_a_rollback_asks_whether_the_old_version_is_still_run_and_level(world: World) -> None:
     world.promote()
     world.log.running -= {V1}

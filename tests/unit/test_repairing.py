@@ -109,10 +109,23 @@ def test_who_is_not_parked_or_not_known_is_refused(here: tuple[Repair, MemorySto
 
 
 def test_every_version_that_runs_executes_a_rebuild_that_names_none(here: tuple[Repair, MemoryStore, Read]) -> None:
-    repair, _, _ = here
+    repair, into, _ = here
     assert asyncio.run(repair.running("view", 0)) == [V1]
-    assert asyncio.run(repair.running("view", 7)) == [GroupVersion("view", 7)]
     assert asyncio.run(repair.running("care", 0)) == []
+    asyncio.run(Versions(into).add(GroupVersion("view", 7), 2))
+    assert asyncio.run(repair.running("view", 0)) == [V1]
+    assert asyncio.run(repair.running("view", 7)) == [GroupVersion("view", 7)], "a build comes to it too"
+
+
+def test_a_version_that_is_not_there_is_refused_before_anything_is_appended(here: tuple[Repair, MemoryStore, Read]) -> None:
+    repair, into, _ = here
+    retired = GroupVersion("view", 8)
+    asyncio.run(Versions(into).add(retired, 2))
+    asyncio.run(Versions(into).move(retired, "building", "retired", 3))
+    for version in (GroupVersion("view", 9), retired, GroupVersion("care", 1)):
+        with pytest.raises(Refused, match=f"No {version.group} v{version.version} runs here") as refused:
+            asyncio.run(repair.do([Request(version, "c1", 0, "rebuild", (), "test")], 0))  # there is no broker: what was produced would be said
+        assert refused.value.reason == "no_version"
 
 
 def test_the_list_names_group_customer_place_and_reason(

@@ -26,7 +26,7 @@ from streams.replay.source import gridded
 from streams.replay.writing import TABLE, ReplayWriter
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
-from streams.store.port import Checkpoint, GroupVersion, RowWrite
+from streams.store.port import Cells, Checkpoint, GroupVersion, RowWrite
 from streams.versions.versions import Versions
 from streams.work import Work
 from tests.support.clockwork import CODEC, GROUP, SECOND, event, record, rules, store
@@ -90,6 +90,15 @@ def test_a_pace_spreads_its_work_and_saves_nothing_up_over_a_pause() -> None:
     assert pace.wait_s(500, 100.0) == pytest.approx(0.5)
     assert [pace.wait_s(500, 500.0) for _ in range(4)] == [0.0, 0.0, 0.0, pytest.approx(0.5)]
     assert Pace().wait_s(10**9, 0.0) == 0.0
+
+
+def test_a_pace_that_is_let_go_does_not_pay_for_what_was_done_when_it_was_slow() -> None:
+    pace = Pace(200.0)
+    assert pace.wait_s(20_000, 100.0) == 0.0
+    pace.change(5000.0, 102.0)
+    assert pace.wait_s(20_000, 102.0) < 5, "98 s at the slow rate"
+    pace.change(200.0, 103.0)
+    assert pace.wait_s(1, 103.0) > 90, "and the other way round"
 
 
 # -- who does what, and whom it has met
@@ -247,9 +256,20 @@ def test_a_store_that_refuses_for_too_long_is_said() -> None:
     from streams.patience import Patience  # noqa: PLC0415
 
     writer = ReplayWriter(Full(), VERSION, Patience("test"), wait_max_s=0.05)  # type: ignore[arg-type]
-    with pytest.raises(Retryable, match="has not taken") as stopped:
+    with pytest.raises(Retryable, match=r"clockwork v1 has waited for 0 s in vain: no room") as stopped:
         run(writer.waited(lambda: Full().write([])))
     assert "last checkpoint" in stopped.value.next_step
+
+
+def test_a_view_that_stays_behind_is_not_taken_for_a_store_that_refuses() -> None:
+    async def behind() -> None:
+        raise Retryable("view v1 has not come to 7.", next_step="see that a worker runs it.")
+
+    from streams.patience import Patience  # noqa: PLC0415
+
+    with pytest.raises(Retryable, match="view v1 has not come to 7") as stopped:
+        run(ReplayWriter(store(), VERSION, Patience("test"), wait_max_s=0.05).waited(behind))
+    assert stopped.value.next_step.startswith("see that a worker runs it. Then run the same command again")
 
 
 # -- what it is given to build
@@ -258,6 +278,18 @@ def test_a_store_that_refuses_for_too_long_is_said() -> None:
 def tables() -> MemoryStore:
     """Return an empty store with every table of this code."""
     return MemoryStore(known_tables())
+
+
+class Late(MemoryStore):
+    """A store that makes the change before `lost` ones true only when the next one is asked for."""
+
+    lost = 0
+
+    async def swap(self, table: str, key: tuple[str | int, ...], columns: Cells, *, expected: Cells | None) -> bool:
+        if self.lost:
+            self.lost -= 1
+            await super().swap(table, key, {**columns, "held_until": 7}, expected=expected)
+        return await super().swap(table, key, columns, expected=expected)
 
 
 RANGES = {Place("log", 0): (0, 100), Place("log", 1): (0, 50)}
@@ -304,7 +336,7 @@ def test_a_group_that_never_ran_has_nobody_who_speaks_until_the_first_promotion(
 
 
 def test_one_build_of_a_version_at_a_time_and_a_dead_one_holds_nobody_up() -> None:
-    into, here = tables(), f"{socket.gethostname()}:{os.getpid()}"
+    into, here = Late(known_tables()), f"{socket.gethostname()}:{os.getpid()}"
     elsewhere, other = Lease(into, CARE_1, "elsewhere:7"), Lease(into, CARE_1, here)
     run(elsewhere.take(0))
     run(elsewhere.take(1_000_000))
@@ -318,6 +350,10 @@ def test_one_build_of_a_version_at_a_time_and_a_dead_one_holds_nobody_up() -> No
     run(other.renew(later))
     run(other.give_back(later))
     run(elsewhere.take(later))
+
+    into.lost = 1
+    run(elsewhere.renew(later + 1))
+    assert into.lost == 0, "a renewal that was thought lost has come true in between: that is nobody else"
 
     dead = Lease(into, GroupVersion("view", 1), f"{socket.gethostname()}:{2**22 + 1}")
     run(dead.take(later))

@@ -6,14 +6,18 @@ from typing import TypeVar
 
 import pytest
 
+from projections.kernel import Subject
 from projections.registry import VERSIONS, Group
+from streams.armed import ArmedTimers
 from streams.parking import ParkedCustomer
 from streams.replay.lease import Lease
 from streams.store import dropping
-from streams.store.catalogue import control_tables
+from streams.store.catalogue import known_tables
 from streams.store.dropping import tables_of
 from streams.store.memory import MemoryStore
-from streams.store.port import Checkpoint, GroupVersion
+from streams.store.port import Checkpoint, GroupVersion, RowWrite
+from streams.timer_index import TimerIndex
+from streams.timers import HOUR_US
 from streams.versions.promotions import Promotion
 from streams.versions.retiring import Retired, Retirement, Retiring
 from streams.versions.versions import Promoting, Versions
@@ -45,7 +49,7 @@ class World:
     """Two versions of `care`: the first spoke, the second is active."""
 
     def __init__(self) -> None:
-        self.store = MemoryStore(control_tables())
+        self.store = MemoryStore(known_tables())
         self.log = FakeLog(self.store)
         self.versions = Versions(self.store)
         ours = [table.physical for version in (V1, V2) for table in tables_of(version)]
@@ -62,7 +66,7 @@ class World:
         self.log.running |= {V1, V2}
         self.log.grow(4)
         self.log.follow()
-        self.store.apply([Promotion(3, 3, 2).row("care", partition, 3) for partition in range(3)])
+        self.store.apply([Promotion(0 if partition else 3, 3, 2).row("care", partition, 3) for partition in range(3)])
         self.log.running -= {V1}
 
     def run(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -166,6 +170,63 @@ def test_the_version_that_a_rollback_leads_to_is_named_as_such(world: World) -> 
     assert world.plan().needed
     world.run(lambda: world.versions.add(GroupVersion("care", 3), 1))
     assert not world.plan(GroupVersion("care", 3)).needed
+
+
+def test_where_it_stands_before_its_demotion_what_it_has_still_to_say_is_named(world: World) -> None:
+    """Its workers were dead when it was promoted away: nobody else says what lies below the promotion."""
+    assert world.plan().unsaid == []
+    ts_us = world.log.now_us + 100
+    world.store.apply([Promotion(9, ts_us, 1).row("care", 1, ts_us), Promotion(12, ts_us + 50, 2).row("care", 1, ts_us)])
+    world.run(lambda: world.store.save_checkpoints(V1, {1: Checkpoint(11, ts_us, active=True, event_time_us=1)}))
+    assert world.plan().unsaid == [1]
+    world.run(lambda: world.store.save_checkpoints(V1, {1: Checkpoint(12, ts_us + 60, active=True, event_time_us=1)}))
+    assert world.plan().unsaid == []
+    world.store.apply([Promotion(14, ts_us + 70, 1).row("care", 1, ts_us + 70)])
+    assert world.plan().unsaid == [1], "where the log says that it speaks"
+
+
+def test_a_timer_that_expired_before_its_demotion_and_was_not_noticed_is_still_its_to_tell(world: World) -> None:
+    """What is told of it follows from its expiry moment, however late it is noticed."""
+    ann, ts_us, at_us = Subject("acme", "ann"), world.log.now_us + 100, 7 * HOUR_US
+    world.run(lambda: world.store.save_checkpoints(V1, {0: Checkpoint(30, ts_us, active=True, event_time_us=1)}))
+    world.store.apply([Promotion(20, at_us, 1).row("care", 0, ts_us), Promotion(21, at_us + 50, 2).row("care", 0, ts_us)])
+
+    def arm(expires_us: int, ts_us: int) -> None:
+        timers = ArmedTimers()
+        timers.arm("sla", "first", 1, expires_us)
+        due = timers.to_tell(*ann, ts_us)
+        assert due is not None
+        world.store.apply(TimerIndex(world.store, V1).rows(0, [due], ts_us))
+        world.store.apply([RowWrite("care_v1_state", (*ann, "sla"), {"state": b"", "timers": timers.encode()}, ts_us)])
+
+    arm(at_us + 49, ts_us)
+    assert world.plan().unsaid == [0]
+    parked = ParkedCustomer("ann", 0, 3, 0, 3, 1, "raised:KeyError", "00", "")
+    world.store.apply(parked.writes("care", 1, 3, ts_us))
+    assert world.plan().unsaid == [], "a customer who waits is never told of"
+    world.store.apply([RowWrite("parked_customer", ("care", 1, "ann"), None, ts_us + 5)])
+    assert world.plan().unsaid == [0]
+    arm(at_us + 50, ts_us + 9)
+    assert world.plan().unsaid == [], "it was noticed; what is armed now is the other one's"
+
+
+def test_a_retirement_that_was_cut_off_leaves_nothing_on_which_another_build_would_rely(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until all is cleared away there are checkpoints, because of which no build begins."""
+    write = world.store.write
+
+    async def away(rows: Iterable[RowWrite]) -> None:
+        found = list(rows)
+        if any(row.table == "projection_build" for row in found):
+            raise Retryable("the node is away.")
+        await write(found)
+
+    monkeypatch.setattr(world.store, "write", away)
+    with pytest.raises(Retryable):
+        world.retire()
+    assert all(one.next_offset for partition, one in world.checkpoints().items() if partition == 0)
+    monkeypatch.setattr(world.store, "write", write)
+    world.retire()
+    assert {one.next_offset for one in world.checkpoints().values()} == {0}
 
 
 def test_a_promotion_that_begins_at_the_same_moment_wins(world: World) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from projections.kernel import Effect
+from projections.kernel import Effect, Subject
 from projections.registry import GROUPS
 from projections.sla.policy import read_policies
 from schemas.codec import Codec
@@ -20,11 +20,15 @@ from schemas.events import EVENT_TYPES, Header, ProjectionPromoted, ProjectionRe
 from schemas.record import Event
 from streams.digesting import store_digest
 from streams.effects import DESTINATIONS
+from streams.engine import Engine
+from streams.log import simulation
+from streams.log.compared import Dating
 from streams.published import announced, publication
 from streams.records import RawRecord
 from streams.simulation import Simulation
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
+from streams.work import Work
 from tests.support.small_cluster import SmallCluster, exported
 from touchline.emitting import SortedLines
 from touchline.errors import Refused
@@ -85,10 +89,10 @@ def cluster_of(log: Sequence[RawRecord]) -> SmallCluster:
     return cluster
 
 
-def simulated(paths: Sequence[Path], *wanted: str) -> tuple[list[dict[str, Any]], SimulatedLog]:
+def simulated(paths: Sequence[Path], *wanted: str, until_us: int | None = None) -> tuple[list[dict[str, Any]], SimulatedLog]:
     out = io.BytesIO()
     with SortedLines() as lines:
-        run = SimulatedLog(Settings(tenant="acme"), lines, frozenset(wanted), paths, until_us=None)
+        run = SimulatedLog(Settings(tenant="acme"), lines, frozenset(wanted), paths, until_us=until_us)
         asyncio.run(run.feed())
         asyncio.run(run.print(out))
     run.tell()
@@ -139,6 +143,59 @@ def test_who_is_due_at_the_end_of_the_log_expires(tmp_path: Path, day: tuple[lis
     states = [Counter(line["state"] for line in lines if line["kind"] == "clock") for lines in found]
     assert states[0]["running"] > states[1]["running"]
     assert states[0]["breached"] < states[1]["breached"]
+
+
+def test_nothing_is_read_that_was_appended_later_than_asked(
+    tmp_path: Path, day: tuple[list[RawRecord], list[Effect], dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a log that was imported since then, by when its records were appended first."""
+    log, dating = day[0], Dating(CODEC)
+    until_us = log[len(log) // 2].appended_us
+    morning = [record for record in log if record.appended_us <= until_us]
+    imported = [record._replace(value=dating.value(record), appended_us=record.appended_us + 10 * DAYS_US) for record in log]
+    found = []
+    for name, records in (("morning", morning), ("whole", log), ("imported", imported)):
+        (tmp_path / name).mkdir()
+        exported(cluster_of(records), tmp_path / name, records_max=50)
+        found.append((digests(simulated([tmp_path / name], "digest", until_us=until_us)[0]), capsys.readouterr().err.partition(" of")[0]))
+    assert len(morning) < len(log)
+    assert found[0] == found[1] == found[2]
+
+
+def test_in_the_end_some_are_looked_at_after_the_others(
+    tmp_path: Path, day: tuple[list[RawRecord], list[Effect], dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many wait, their states are not all in memory at once; who goes first makes no difference."""
+    log = day[0]
+    morning = [record for record in log[: len(log) // 2] if getattr(CODEC.head(record.value), "type", None) is not TimerWoke]
+    exported(cluster_of(morning), tmp_path)
+    until_us, together, expire = morning[-1].appended_us + DAYS_US, [0], Engine.expire
+
+    def counted(engine: Engine, partition: int, subjects: Sequence[Subject], *rest: Any) -> Work:
+        together.append(len(subjects))
+        return expire(engine, partition, subjects, *rest)
+
+    monkeypatch.setattr(Engine, "expire", counted)
+    found = []
+    for at_once in (simulation._EXPIRED_MAX, 1):
+        monkeypatch.setattr(simulation, "_EXPIRED_MAX", at_once)
+        found.append((simulated([tmp_path], "digest", "clocks", "effects", until_us=until_us)[0], max(together)))
+        together[:] = [0]
+    (whole, most), (one_by_one, one) = found
+    assert whole == one_by_one
+    assert most > one == 1
+
+
+def test_a_file_that_was_cut_short_between_two_blocks_is_named(tmp_path: Path, day: tuple[list[RawRecord], list[Effect], dict[str, str]]) -> None:
+    """It can be read to its end; that it has too few records stands in the manifest."""
+    manifest = exported(cluster_of(day[0]), tmp_path)
+    last = manifest.topics[0].partitions[0].segments[-1]
+    file = tmp_path / last.file
+    data = file.read_bytes()
+    marker = data[-16:]  # it stands behind the header and behind each block
+    file.write_bytes(data[: data.index(marker) + len(marker)])
+    with pytest.raises(Refused, match=rf"{last.file} ends before {last.first} instead of at {last.last}"):
+        simulated([tmp_path], "digest")
 
 
 def test_a_log_with_rebuilds_comes_to_the_same_rows(tmp_path: Path, day: tuple[list[RawRecord], list[Effect], dict[str, str]]) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+import pytest
+
 from projections.kernel import Effect, Moment, Subject
 from projections.registry import VERSIONS
 from projections.rules import Config
@@ -13,19 +15,32 @@ from streams.records import Batch
 from streams.simulation import Simulation
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
+from streams.store.port import Checkpoint
+from streams.versions import snapshots as snapshots_module
 from tests.support.clockwork import CODEC, event
 from tests.support.small_log import TOPIC, SmallLog, Worker
-from tests.support.two_versions import NEW, OLD, both, promote, snapshots
+from tests.support.two_versions import NEW, OLD, V1, both, promote, snapshots
 from touchline.errors import Retryable
 
 CUSTOMERS = 250
 
 
-def told(story: Callable[[SmallLog, MemoryStore], Awaitable[None]]) -> None:
+def told(story: Callable[[SmallLog, MemoryStore], Awaitable[None]], old_at: int | None = 10_000) -> None:
+    """Run a story; `old_at` is the offset to which the old version has come."""
+
     async def run() -> None:
-        await story(SmallLog(), await both())
+        into = await both()
+        if old_at is not None:
+            await passed(into, old_at)
+        await story(SmallLog(), into)
 
     asyncio.run(run())
+
+
+async def passed(into: MemoryStore, offset: int) -> None:
+    """Let the old version have come to an offset in both partitions."""
+    checkpoint = Checkpoint(offset, offset + 1, active=False, event_time_us=1)
+    await into.save_checkpoints(V1, {0: checkpoint, 1: checkpoint})
 
 
 def put(log: SmallLog, partition: int = 0, *, customers: int = CUSTOMERS, first: int = 0) -> None:
@@ -132,7 +147,39 @@ def test_the_demoted_version_publishes_nothing() -> None:
         assert old.runner.snapshots.due == {}
         await old.stop()
 
-    told(story)
+    told(story, old_at=None)
+
+
+def test_where_the_old_version_was_behind_all_is_told_again_behind_what_it_said_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its workers were away: what they send when they are back is older than what was published meanwhile."""
+
+    async def story(log: SmallLog, into: MemoryStore) -> None:
+        put(log, customers=5)
+        at = promote(log, 2)
+        worker = await Worker(log, into, group=NEW).own(0)
+        await worker.fold()
+        await worker.settle()
+        assert snapshots(worker.effects.sent) == {}, "it is waited for a little"
+        monkeypatch.setattr(snapshots_module, "BEHIND_S", 0.0)
+
+        async def once() -> bool:
+            return snapshots(worker.effects.sent) == expected(5)
+
+        await until(once, worker)
+        await asyncio.sleep(1.2)
+        assert snapshots(worker.effects.sent) == expected(5)
+        assert await published(into) == [False]
+        await passed(into, at)
+
+        async def done() -> bool:
+            return await published(into) == [True]
+
+        await until(done, worker)
+        assert snapshots(worker.effects.sent) == {who: said * 2 for who, said in expected(5).items()}
+        assert worker.runner.snapshots.due == {}
+        await worker.stop()
+
+    told(story, old_at=1)
 
 
 def test_what_happens_meanwhile_is_told_last() -> None:

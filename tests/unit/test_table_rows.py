@@ -118,7 +118,8 @@ def test_a_table_too_large_to_be_read_says_so_and_shows_no_half_of_a_figure(run:
         (("care", "figure", "--where", "slot=soon"), "bad_value"),
         (("care", "figure", "--where", "sums=1"), "bad_column"),
         (("view", "timeline", "--where", "sealed=1"), "unknown_column"),
-        (("care", "figure", "--version", "9"), "no_version"),
+        (("care@9", "figure"), "no_version"),
+        (("care@", "figure"), "version_form"),
     ],
 )
 def test_what_there_is_not_is_refused_with_what_there_is(run: Run, arguments: tuple[str, ...], reason: str) -> None:
@@ -140,7 +141,7 @@ def test_a_group_of_which_no_version_is_active_or_ever_ran_is_refused(run: Run, 
     error = run("care", "figure").exception
     assert isinstance(error, Refused)
     assert "No version of care is active yet" in str(error)
-    assert run("care", "figure", "--version", "1").exit_code == 0
+    assert run("care@1", "figure").exit_code == 0
     empty = MemoryStore([*control_tables(), *CARE.tables()])
     with pytest.raises(Refused, match="No version of care has run here"):
         asyncio.run(table_rows.tables_of(empty, "care", None))

@@ -226,3 +226,19 @@ def test_whatever_the_order_nobody_overtakes_who_speaks_and_both_come_to_the_end
             await worker.stop()
 
     run(story)
+
+
+def test_nothing_is_said_of_a_speaker_while_nobody_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebuild that waits for the view looks here too."""
+    monkeypatch.setattr(trailing_module, "DEGRADED_AFTER_S", -1.0)
+    said: list[str] = []
+    monkeypatch.setattr(trailing_module, "log", type("Log", (), {"warning": staticmethod(lambda name, **_: said.append(name))}))
+
+    async def story(log: SmallLog, into: MemoryStore) -> None:
+        del log
+        trailing = Trailing(into, V1, Patience("test"))
+        for _ in range(3):
+            await trailing.look()
+
+    run(story)
+    assert not said

@@ -13,26 +13,22 @@ from touchline.settings import load_settings
 __all__ = ["register"]
 
 _TOPICS = ("interaction", "config")
+_HELP = "Export the log into files, and import it into another installation.\n\nExample:  touchline log export /backup/touchline"
 
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = typer.Typer(no_args_is_help=True, help="Export the log into files, and import it into another installation.")
+    group = typer.Typer(no_args_is_help=True, help=_HELP)
     group.command("export", epilog="Example:  touchline log export /backup/touchline --workers 2")(export)
     group.command("import", epilog="Example:  touchline log import /backup/touchline --dry-run")(import_)
-    group.callback()(_group)
     app.add_typer(group, name="log")
-
-
-def _group() -> None:
-    """Export the log into files, and import it into another installation."""
 
 
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="Where to; made if it is not there.")],
     *,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the partitions.")] = 1,
-    topic: Annotated[str | None, typer.Option(metavar="LIST", help=f"Of {','.join(_TOPICS)}; default: all.")] = None,
+    topic: Annotated[str | None, typer.Option(metavar="LIST", help=f"Only these, of {','.join(_TOPICS)}; default: all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Copy the log as it ends now into Avro files, record by record with its offset and append time.

@@ -109,7 +109,7 @@ def _print(form: dict[str, Any]) -> None:
 
 def retry(
     group: GroupName,
-    customers: Annotated[list[str] | None, typer.Argument(metavar="[CUSTOMER]...", help="Whom to fold again.")] = None,
+    customers: Annotated[list[str] | None, typer.Argument(metavar="CUSTOMER", help="Whom to fold again.")] = None,
     *,
     everybody: Annotated[bool, typer.Option("--all", help="Everybody who is parked in the group.")] = False,
     dry_run: DryRun = False,

@@ -57,27 +57,27 @@ def new(
 
 
 def rows(
-    group: Annotated[str, typer.Argument(metavar="GROUP", help="The group of projections.")],
+    group: Annotated[str, typer.Argument(metavar="GROUP[@VERSION]", help="care@2; without a version the active one.")],
     table: Annotated[str, typer.Argument(metavar="TABLE", help="One of its tables, without the version.")],
     *,
     where: Annotated[list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="Only rows with this value; repeatable.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Rows at most.")] = 100,
-    version: Annotated[int | None, typer.Option("--version", min=1, help="Of this version; default: the active one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show rows of a projection's table. Figures are added up over the partitions of the log.
 
     With values for a whole partition key one partition is read, else the table until there are enough rows.
     """
+    from touchline.group_names import named
     from touchline.table_rows import rows_of, tables_of
     from touchline.tables import connected
 
-    given = _conditions(where or [])
+    (name, version), given = named(group), _conditions(where or [])
     settings = load_settings()
 
     async def read() -> "TableRows":
         async with connected(settings) as store:
-            return await rows_of(store, await tables_of(store, group, version), table, given, limit=limit)
+            return await rows_of(store, await tables_of(store, name, version), table, given, limit=limit)
 
     found = asyncio.run(read())
     if as_json:

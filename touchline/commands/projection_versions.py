@@ -92,6 +92,7 @@ def retire(
     version: Annotated[str, typer.Argument(metavar="GROUP@VERSION", help="The version, care@1.")],
     *,
     confirm: Annotated[str, typer.Option(metavar="GROUP@VERSION", help="The same again, to retire the version that a rollback leads to.")] = "",
+    unsaid: Annotated[bool, typer.Option("--leave-unsaid", help="Retire it though effects are still its to send: nobody ever will.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -126,6 +127,7 @@ def retire(
                 if dry_run:
                     return plan, None
                 _refuse_unconfirmed(plan, confirm)
+                _refuse_unsaid(plan, leave=unsaid)
                 return plan, await retiring.run(plan)
             finally:
                 driver.close()
@@ -162,6 +164,21 @@ def _refuse_unconfirmed(plan: "Retirement", confirm: str) -> None:
             reason="rollback_needs_it",
             next_step=f"if that is wanted, add --confirm {group.group}@{group.version}.",
         )
+
+
+def _refuse_unsaid(plan: "Retirement", *, leave: bool) -> None:
+    group = plan.group
+    if plan.unsaid and not leave:
+        raise Refused(
+            f"{group.group} v{group.version}: {_said_unsaid(plan)}.",
+            reason="unsaid",
+            next_step=f"let `touchline worker --group {group.group}@{group.version}` run until this is so no more; or add --leave-unsaid.",
+        )
+
+
+def _said_unsaid(plan: "Retirement") -> str:
+    where = f"partition{'s' if len(plan.unsaid) > 1 else ''} {', '.join(map(str, plan.unsaid))}"
+    return f"effects of records or timers before it was promoted away are still its to send in {where}, and nobody else's"
 
 
 def _draw(found: "list[GroupStatus]") -> None:
@@ -223,6 +240,7 @@ def _retirement(plan: "Retirement", done: "Retired | None") -> dict[str, Any]:
         "version": plan.group.version,
         "was": plan.was,
         "rollback_needs_it": plan.needed,
+        "unsaid_in_partitions": plan.unsaid,
         "members": [{"client_id": member.client_id, "host": member.host} for member in plan.members],
         "tables": plan.tables,
         "parked": plan.parked,
@@ -238,5 +256,7 @@ def _draw_retirement(plan: "Retirement") -> None:
     on.print(f"{group.group} v{group.version} ({plan.was}) would be retired. Nothing was changed.", markup=False)
     if plan.needed:
         on.print(f"A rollback leads to it: it takes --confirm {group.group}@{group.version}.", markup=False)
+    if plan.unsaid:
+        on.print(f"It takes --leave-unsaid: {_said_unsaid(plan)}.", markup=False)
     on.print(f"Consumers that would leave it: {len(plan.members)}. Customers parked in it, to be forgotten: {plan.parked:,}.", markup=False)
     on.print(f"Tables that would be dropped: {', '.join(plan.tables) or 'none'}.", markup=False)

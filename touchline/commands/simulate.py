@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, readable=True, help="Read in this order; of a log its folder.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", exists=True, readable=True, help="Read in this order; of a log its folder.")],
     *,
     form: Annotated[str | None, typer.Option("--format", help=f"{', '.join(_FORMS)}; default: what a file looks like.")] = None,
     policies: Annotated[

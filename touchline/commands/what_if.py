@@ -55,6 +55,8 @@ def what_if(
     from_us, until_us = _time("--from", since), _time("--to", to)
     if from_us is not None and until_us is not None and from_us >= until_us:
         raise typer.BadParameter("it is not before --to: nothing would count.", param_hint="--from")
+    if html is not None and html == csv:
+        raise typer.BadParameter("it is the file of --html, too: name another.", param_hint="--csv")
     settings = load_settings()
     asked = Asked(
         policies=policies,
