@@ -39,7 +39,7 @@ EVENTS, DUE = (1_000_000, 5_000) if FULL else (20_000, 300)
 DUE_AFTER_S, DUE_SPAN_S = (1500.0, 900.0) if FULL else (50.0, 150.0)
 """From when on, after the first import has begun, the timers of the first half come due, and for how long."""
 
-TURNS_S = 60.0
+TURNS_S = 240.0 if FULL else 60.0
 """How long the versions take turns: the second half comes due meanwhile."""
 
 FLOW_PER_S = 100 if FULL else 25
