@@ -18,7 +18,7 @@ from benchmarks.stage import PARTITIONS, Stage
 from projections.registry import GROUPS
 from schemas.codec import Codec
 from schemas.events import AlertRaised, Header, MessageReceived
-from streams.kafka import Cluster
+from streams.cluster import Cluster
 from touchline.errors import TouchlineError
 from touchline.publishing import await_told, publish, read_file
 from touchline.settings import Settings

@@ -14,7 +14,7 @@ from deploy.local.java import Mode
 from deploy.local.stack import Stack
 from projections.tables import Table
 from schemas.topics import topic_name, topics
-from streams.kafka import Cluster
+from streams.cluster import Cluster
 from streams.store.catalogue import KEYRING, MIGRATIONS
 from streams.store.driver import Driver
 from streams.store.migration_files import read_migrations

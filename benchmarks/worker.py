@@ -21,10 +21,10 @@ from projections.timeline import Timeline
 from schemas.codec import Codec
 from schemas.topics import CHANNELS
 from streams.assembly import resolver_group
+from streams.cluster import Place
 from streams.consumption import Consumption
 from streams.engine import Engine
 from streams.hosted import Runner
-from streams.kafka import Place
 from streams.live import build_app, run_worker
 from streams.outbox import KafkaEffects
 from streams.records import Batch

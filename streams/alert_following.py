@@ -7,7 +7,8 @@ from uuid import uuid4
 from schemas.codec import Codec
 from schemas.ids import Ids
 from schemas.record import Event
-from streams.kafka import Cluster, Place, Subscription
+from streams.cluster import Cluster, Place
+from streams.kafka import Subscription
 
 __all__ = ["followed"]
 

@@ -13,9 +13,9 @@ from schemas import registry
 from schemas.codec import Codec
 from schemas.topics import CHANNELS, topics
 from streams.broadcaster import BroadcasterRunner
+from streams.cluster import Cluster
 from streams.engine import Engine
 from streams.hosted import Runner
-from streams.kafka import Cluster
 from streams.live import App, build_app
 from streams.log.reader import LogReader
 from streams.outbox import KafkaEffects

@@ -15,7 +15,7 @@ from connectors.producer import Producer
 from projections.rules import rulebook_of
 from projections.sla.matching import Matcher
 from schemas.codec import Codec
-from streams.kafka import Place
+from streams.cluster import Place
 from streams.published import Unreadable, announced
 from streams.records import Batch, RawRecord
 from streams.relay import Relay

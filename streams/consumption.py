@@ -19,8 +19,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
+from streams.cluster import Place
 from streams.hosted import Runner
-from streams.kafka import Place, Subscription
+from streams.kafka import Subscription
 from streams.records import Batch
 from touchline.errors import Retryable, TouchlineError
 from touchline.settings import Settings

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from streams.kafka import Place
+from streams.cluster import Place
 from streams.patience import Patience
 from streams.records import Batch
 from streams.versions.standing import Standstill

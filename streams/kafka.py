@@ -10,12 +10,12 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.cluster import Cluster, Place, TopicOutcome, unwell, watermarks
+from streams.cluster import Place, unwell, watermarks
 from streams.patience import wait_out
 from streams.records import Batch, RawRecord
 from touchline.errors import Misconfigured, TouchlineError
 
-__all__ = ["Cluster", "FatalConsumerError", "PartitionsLost", "Place", "Subscription", "TopicOutcome", "unwell", "watermarks"]
+__all__ = ["FatalConsumerError", "PartitionsLost", "Subscription"]
 
 log = structlog.get_logger(__name__)
 
@@ -153,7 +153,7 @@ class Subscription:
 
     @staticmethod
     def _troubled(error: KafkaError) -> None:
-        log.warning("brokerunwell", reason=error.name())
+        log.warning("broker_unwell", reason=error.name())
 
     @staticmethod
     def _trouble_with(error: KafkaError) -> None:

@@ -12,7 +12,8 @@ import structlog
 
 from connectors.producer import Producer
 from schemas.codec import Codec
-from streams.kafka import PartitionsLost, Place
+from streams.cluster import Place
+from streams.kafka import PartitionsLost
 from streams.metrics import GroupMetrics
 from streams.patience import Patience
 from streams.records import Batch

@@ -14,7 +14,7 @@ import structlog
 from connectors.producer import Producer
 from schemas.codec import Codec
 from schemas.events import Quarantined
-from streams.kafka import Place
+from streams.cluster import Place
 from streams.records import Batch, RawRecord
 from streams.relay import Relay
 from streams.resolving import Resolved, Resolver, Unresolvable

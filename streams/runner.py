@@ -14,11 +14,11 @@ import msgspec
 import structlog
 
 from schemas.codec import Codec
+from streams.cluster import Place
 from streams.collector import calm_collector
 from streams.cutting import Cutter
 from streams.effects import EffectPort
 from streams.engine import Engine
-from streams.kafka import Place
 from streams.metrics import GroupMetrics
 from streams.patience import Patience
 from streams.records import Batch

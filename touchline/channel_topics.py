@@ -13,8 +13,9 @@ from connectors.ports import Place
 from schemas.codec import Codec, Head
 from schemas.topics import CHANNELS, channel_topic
 from streams.assembly import resolver_group
-from streams.kafka import Cluster, Subscription
-from streams.kafka import Place as KafkaPlace
+from streams.cluster import Cluster
+from streams.cluster import Place as KafkaPlace
+from streams.kafka import Subscription
 from touchline.errors import Retryable
 from touchline.settings import Settings
 

@@ -12,7 +12,7 @@ from projections.rules import Config, Rulebook
 from projections.sla.policy import holiday_years, read_policies
 from schemas.codec import Codec
 from schemas.record import instant
-from streams.kafka import Cluster
+from streams.cluster import Cluster
 from streams.published import KEY, Published, publication, published
 from touchline.errors import Misconfigured, Retryable
 from touchline.settings import Settings

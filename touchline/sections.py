@@ -15,7 +15,8 @@ from projections.registry import GROUPS
 from schemas.codec import Codec
 from schemas.events import Quarantined
 from schemas.topics import CHANNELS
-from streams.kafka import Cluster, Place, Subscription
+from streams.cluster import Cluster, Place
+from streams.kafka import Subscription
 from streams.store.cassandra import CassandraStore
 from streams.store.columns import text
 from streams.store.parked import ParkedCustomers

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from projections.rules import Rulebook
 from schemas.codec import Codec
-from streams.kafka import Cluster
+from streams.cluster import Cluster
 from streams.log.reader import LogReader
 from streams.published import Published
 from streams.what_if.plan import planned

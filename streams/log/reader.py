@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.kafka import unwell, watermarks
+from streams.cluster import unwell, watermarks
 from streams.records import Batch, RawRecord
 from touchline.errors import Misconfigured, Retryable
 

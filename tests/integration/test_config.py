@@ -12,7 +12,7 @@ from deploy.local.testing import LiveStack
 from projections.rules import rulebook_of
 from schemas.codec import Codec
 from schemas.events import ConfigPublished, MessageReceived
-from streams.kafka import Cluster, Place
+from streams.cluster import Cluster, Place
 from streams.published import announced
 from tests.support.harness import Installation, installed
 from tests.support.processes import run, until

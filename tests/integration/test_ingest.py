@@ -18,7 +18,8 @@ from deploy.local.testing import LiveStack
 from projections.registry import GROUPS
 from schemas.codec import Codec, Head
 from schemas.topics import topics
-from streams.kafka import Cluster, Place, Subscription
+from streams.cluster import Cluster, Place
+from streams.kafka import Subscription
 from streams.store.catalogue import KEYRING, MIGRATIONS
 from streams.store.driver import Driver
 from streams.store.migration_files import read_migrations

@@ -24,9 +24,9 @@ from schemas.codec import Codec
 from schemas.events import HandleKind, Quarantined
 from schemas.handles import customer_id, handle_hash, normalise
 from schemas.record import Event
+from streams.cluster import Place
 from streams.customer_view import decoded
 from streams.engine import Engine
-from streams.kafka import Place
 from streams.outbox import KafkaEffects
 from streams.records import Batch, RawRecord
 from streams.runner import GroupRunner

@@ -15,8 +15,8 @@ from projections.registry import GROUPS
 from schemas.codec import Codec
 from schemas.events import CustomerSnapshot
 from streams.assembly import resolver_group
+from streams.cluster import Cluster
 from streams.customer_view import CustomerView
-from streams.kafka import Cluster
 from tests.support.harness import Installation, installed
 from tests.support.processes import Running, run
 from tests.support.topics import Stored, ids_on, stored

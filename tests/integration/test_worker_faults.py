@@ -22,9 +22,9 @@ from projections.tables import Table
 from projections.timeline import Timeline
 from schemas.codec import Codec
 from schemas.record import Event
+from streams.cluster import Cluster
 from streams.consumption import Consumption
 from streams.engine import Engine
-from streams.kafka import Cluster
 from streams.outbox import KafkaEffects
 from streams.runner import GroupRunner
 from streams.store.cassandra import CassandraStore

@@ -22,8 +22,8 @@ from projections.registry import GROUPS, Group
 from schemas.codec import Codec
 from schemas.topics import CHANNELS, channel_topic, topics
 from streams.assembly import resolver_group
+from streams.cluster import Cluster
 from streams.customer_view import decoded
-from streams.kafka import Cluster
 from streams.store.cassandra import CassandraStore
 from streams.store.catalogue import KEYRING, MIGRATIONS
 from streams.store.driver import Driver

@@ -8,8 +8,8 @@ from projections.registry import Group
 from schemas.codec import Head
 from schemas.events import TimerWoke
 from schemas.record import Event
+from streams.cluster import Place
 from streams.engine import Engine
-from streams.kafka import Place
 from streams.records import Batch, RawRecord
 from streams.runner import GroupRunner
 from streams.store.memory import MemoryStore

@@ -10,7 +10,8 @@ from schemas.codec import Codec
 from schemas.events import ConfigPublished
 from schemas.record import Event, Record
 from streams.broadcaster import KEY, BroadcasterRunner
-from streams.kafka import PartitionsLost, Place
+from streams.cluster import Place
+from streams.kafka import PartitionsLost
 from streams.published import AT_APPEND, Unreadable, announced, publication, published
 from streams.records import Batch, RawRecord
 from touchline.errors import Misconfigured, Poison, Retryable

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 import pytest
+from confluent_kafka import KafkaError
+from structlog.testing import capture_logs
 
 from streams import live
 from streams.kafka import Subscription
@@ -138,3 +140,10 @@ def test_what_one_subscription_has_read_is_never_current_in_the_next_one() -> No
     finally:
         for one in made:
             one.close()
+
+
+def test_a_consumer_says_that_its_broker_is_unwell_in_the_producer_s_word() -> None:
+    """Whoever watches the log looks for one word."""
+    with capture_logs() as said:
+        Subscription._troubled(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    assert said == [{"event": "broker_unwell", "reason": "_ALL_BROKERS_DOWN", "log_level": "warning"}]

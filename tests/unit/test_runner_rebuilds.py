@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from streams.kafka import Place
+from streams.cluster import Place
 from streams.records import Batch
 from streams.store.memory import MemoryStore
 from streams.work import Work

@@ -10,7 +10,7 @@ import pytest
 from projections.registry import GROUPS
 from schemas.codec import Codec
 from schemas.events import Quarantined
-from streams.kafka import Place
+from streams.cluster import Place
 from streams.parking import ParkedCustomer
 from streams.records import Batch, RawRecord
 from streams.store.catalogue import known_tables

@@ -9,8 +9,8 @@ from projections.kernel import Effect, Moment, Subject
 from projections.registry import VERSIONS
 from projections.rules import Config
 from schemas.events import CustomerSnapshot
+from streams.cluster import Place
 from streams.customer_view import CustomerView
-from streams.kafka import Place
 from streams.records import Batch
 from streams.simulation import Simulation
 from streams.store.catalogue import known_tables

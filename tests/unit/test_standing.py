@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from streams.kafka import Place
+from streams.cluster import Place
 from streams.records import Batch
 from streams.store.memory import MemoryStore
 from streams.store.port import Checkpoint, RowWrite

@@ -152,7 +152,7 @@ async def _send(settings: "Settings", draft: "Draft") -> "Result":
 def _reports(settings: "Settings", question: "Callable[[Reports], T]") -> "T":
     """Ask the reports something, over a connection of its own."""
     from schemas.codec import Codec
-    from streams.kafka import Cluster
+    from streams.cluster import Cluster
     from touchline.quarantined import Reports
 
     topic = settings.topic("quarantine")

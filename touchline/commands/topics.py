@@ -27,7 +27,7 @@ def create(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) ->
     Example: touchline topics create
     """
     from schemas.topics import topics
-    from streams.kafka import Cluster
+    from streams.cluster import Cluster
     from touchline.terminal import console, draw_table
 
     settings = load_settings()

@@ -7,7 +7,7 @@ import msgspec
 
 from connectors.centre import POLICIES
 from projections.rules import Rulebook
-from streams.kafka import Cluster
+from streams.cluster import Cluster
 from touchline.errors import Retryable
 from touchline.publishing import publish, published_rules, read_file
 from touchline.settings import Settings

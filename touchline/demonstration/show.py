@@ -17,7 +17,7 @@ from connectors.centre import POLICIES
 from deploy.local.stack import Stack
 from projections.registry import GROUPS
 from schemas.topics import CHANNELS, topics
-from streams.kafka import Cluster
+from streams.cluster import Cluster
 from streams.versions.choosing import running_groups, wanted
 from touchline.commands.stack import start_stack
 from touchline.commands.store import migrate_store
