@@ -5,18 +5,27 @@ it (`streams/rebuild/rebuilding.py`). Cheap: only the schema id of each record i
 """
 
 from itertools import pairwise
+from typing import Final
 
 from schemas.codec import Codec, Undecodable
 from schemas.events import ProjectionPromoted, ProjectionRebuild
 from schemas.ids import Ids
+from schemas.record import Event
 from streams.records import Batch, RawRecord
 
-__all__ = ["EVERY_VERSION", "Cutter"]
+__all__ = ["EVERY_VERSION", "FRAME", "Cutter", "frames_of"]
 
 EVERY_VERSION = 0
 """As the version of a `projection.rebuild`: it is executed by every version of the group, also by those that are built later."""
 
-_FRAME = 5
+FRAME: Final = 5
+"""Bytes at the beginning of a record that tell its schema."""
+
+
+def frames_of(*kinds: type[Event]) -> frozenset[bytes]:
+    """Return the beginnings of records of these types, under every schema id that was ever theirs."""
+    names = {kind.FULL_NAME for kind in kinds}
+    return frozenset(b"\x00" + entry.id.to_bytes(4, "big") for entry in Ids.load().entries if entry.name in names)
 
 
 class Cutter:
@@ -26,13 +35,12 @@ class Cutter:
         self._codec = codec
         self._group = group
         self._version = version
-        wanted = {ProjectionPromoted.FULL_NAME, ProjectionRebuild.FULL_NAME}
-        self._frames = frozenset(b"\x00" + entry.id.to_bytes(4, "big") for entry in Ids.load().entries if entry.name in wanted)
+        self._frames = frames_of(ProjectionPromoted, ProjectionRebuild)
 
     def cut(self, batch: Batch) -> list[Batch]:
         """Return a batch in parts, in order; usually there is one, the batch itself."""
         frames = self._frames
-        marks = [n for n, record in enumerate(batch.records) if record.value[:_FRAME] in frames]
+        marks = [n for n, record in enumerate(batch.records) if record.value[:FRAME] in frames]
         if not marks:
             return [batch]
         cuts = {0, len(batch.records)}
@@ -47,7 +55,7 @@ class Cutter:
 
     def rebuild_of(self, batch: Batch) -> ProjectionRebuild | None:
         """Return the rebuild that a part of `cut` consists of; None if it is of ordinary records."""
-        if len(batch.records) != 1 or batch.records[0].value[:_FRAME] not in self._frames:
+        if len(batch.records) != 1 or batch.records[0].value[:FRAME] not in self._frames:
             return None
         event = self._event(batch.records[0])
         return event if isinstance(event, ProjectionRebuild) and self._is_ours(event) else None

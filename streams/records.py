@@ -5,9 +5,9 @@ from typing import NamedTuple
 import msgspec
 
 from projections.kernel import Subject
-from schemas.codec import Head, Undecodable
+from schemas.codec import Codec, Head, Undecodable
 
-__all__ = ["Arrived", "Batch", "RawRecord", "Taken"]
+__all__ = ["Arrived", "Batch", "RawRecord", "Taken", "first_appended_us"]
 
 
 class RawRecord(NamedTuple):
@@ -61,3 +61,11 @@ class Taken(msgspec.Struct):
     of_all: list[Arrived]
     woke: int
     importing: bool = False
+
+
+def first_appended_us(record: RawRecord, codec: Codec) -> int:
+    """Return when a record was appended, epoch µs; of one that was imported when it first was."""
+    head = codec.head(record.value)
+    if isinstance(head, Undecodable) or head.header.appended_at_us is None:
+        return record.appended_us
+    return head.header.appended_at_us

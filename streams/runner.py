@@ -98,7 +98,7 @@ class GroupRunner:
 
     async def assign(self, places: Sequence[Place]) -> dict[Place, int | None]:
         """Open partitions at their checkpoints in the store: the one truth; without one at offset 0."""
-        found = await take_over(self._store, self.group, [place.partition for place in places], self.patience)
+        found = await self.patience.run(lambda: take_over(self._store, self.group, [place.partition for place in places]))
         starts: dict[Place, int | None] = {}
         for place in places:
             partition, it = place.partition, found[place.partition]

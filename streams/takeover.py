@@ -6,7 +6,7 @@ from typing import NamedTuple
 from streams.books import TABLE as BOOKS
 from streams.books import Position, positions
 from streams.parking import ParkedCustomer
-from streams.patience import Patience
+from streams.store.parked import ParkedCustomers
 from streams.store.port import Checkpoint, GroupVersion, Store
 from streams.versions.promotions import TABLE as PROMOTIONS
 from streams.versions.promotions import Promotion, promotions
@@ -29,14 +29,13 @@ class Takeover(NamedTuple):
     published: frozenset[int]
 
 
-async def take_over(store: Store, group: GroupVersion, partitions: Sequence[int], patience: Patience) -> dict[int, Takeover]:
-    """Read what a group version has of these partitions; a store that is unwell is waited out."""
-    checkpoints = await patience.run(lambda: store.load_checkpoints(group))
-    rows = await patience.run(lambda: store.read("parked_customer", {"name": group.group, "version": group.version}))
-    parked = [ParkedCustomer.from_row(row) for row in rows]
-    standing = await patience.run(lambda: Versions(store).read(group.group))
-    books = await patience.run(lambda: store.read_many(BOOKS, [{"partition": partition} for partition in partitions]))
-    said = await patience.run(lambda: store.read_many(PROMOTIONS, [{"name": group.group, "partition": partition} for partition in partitions]))
+async def take_over(store: Store, group: GroupVersion, partitions: Sequence[int]) -> dict[int, Takeover]:
+    """Read what a group version has of these partitions. Raises `Retryable` as the store does; reading again does no harm."""
+    checkpoints = await store.load_checkpoints(group)
+    parked = await ParkedCustomers(store).load(group)
+    standing = await Versions(store).read(group.group)
+    books = await store.read_many(BOOKS, [{"partition": partition} for partition in partitions])
+    said = await store.read_many(PROMOTIONS, [{"name": group.group, "partition": partition} for partition in partitions])
     return {
         partition: Takeover(
             checkpoint=checkpoints.get(partition),

@@ -18,8 +18,8 @@ from schemas.codec import Codec
 from streams.books import TABLE as BOOKS
 from streams.books import positions
 from streams.log.folder import LogFolder
-from streams.log.simulation import LogSimulation, appended_us
-from streams.records import Batch
+from streams.log.simulation import LogSimulation
+from streams.records import Batch, first_appended_us
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from touchline.emitting import Effects, SortedLines
@@ -88,7 +88,7 @@ class SimulatedLog:
                 yield batch
                 continue
             # no record was imported before it was first appended, so the header is read only of those that came to this topic later
-            kept = [one for one in batch.records if one.appended_us <= until_us or appended_us(one, self._codec) <= until_us]
+            kept = [one for one in batch.records if one.appended_us <= until_us or first_appended_us(one, self._codec) <= until_us]
             if kept:
                 yield msgspec.structs.replace(batch, records=kept)
 

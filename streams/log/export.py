@@ -7,7 +7,7 @@ Only the parent writes the manifest. What a killed run left is either whole, and
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,7 +18,7 @@ from streams.log.manifest import Manifest, Part, Topic
 from streams.records import Batch, RawRecord
 from touchline.errors import Refused
 
-__all__ = ["Job", "LogSource", "Written", "begin", "beginning_of", "dealt", "jobs", "note", "segments"]
+__all__ = ["Job", "LogSource", "Written", "begin", "beginning_of", "jobs", "note", "segments"]
 
 _BATCH_RECORDS: Final = 5_000
 _FRAME: Final = 5
@@ -90,14 +90,6 @@ def jobs(manifest: Manifest) -> list[Job]:
         for topic, part in manifest.parts
         if part.next < part.until
     ]
-
-
-def dealt(todo: Sequence[Job], shares: int) -> list[list[Job]]:
-    """Return the jobs in at most so many shares, each given to the one that has least: the largest first."""
-    found: list[list[Job]] = [[] for _ in range(max(1, min(shares, len(todo))))]
-    for job in sorted(todo, key=lambda job: job.first - job.until):
-        min(found, key=lambda share: sum(one.until - one.first for one in share)).append(job)
-    return found
 
 
 def segments(

@@ -14,10 +14,12 @@ from typing import Final
 
 import structlog
 
-from streams.log.export import Job, Written, dealt, segments
+from streams.carried import Carried
+from streams.dealing import deal
+from streams.log.export import Job, Written, segments
 from streams.log.files import unwritable
 from streams.log.reader import LogReader
-from touchline.errors import Misconfigured, Refused, Retryable, TouchlineError
+from touchline.errors import Refused, TouchlineError
 
 __all__ = ["await_orphans", "exclusively", "export"]
 
@@ -31,10 +33,6 @@ _WRITERS: Final = ".writers"
 """The file that every process of an export holds while it writes."""
 
 _QUEUED_KBYTES: Final = 32_768
-_KINDS: Final[dict[str, type[TouchlineError]]] = {kind.__name__: kind for kind in (Misconfigured, Retryable, TouchlineError)}
-
-_Failure = tuple[str, str, str, str]
-"""(kind, what, reason, next step) of an error, as it comes out of a process."""
 
 
 @contextmanager
@@ -77,7 +75,7 @@ def export(brokers: str, folder: Path, todo: Sequence[Job], workers: int, *, wri
     Raises what the first job raises that cannot go on; the others are ended then. What `written` has heard of stays.
     """
     await_orphans(folder)
-    shares = dealt(todo, workers)
+    shares = deal(todo, lambda job: job.until - job.first, workers)
     if len(shares) == 1:
         for one in _exported(brokers, folder, shares[0], tell):
             written(one)
@@ -117,9 +115,8 @@ def _hear(ready: Connection, running: dict[Connection, BaseProcess], written: Ca
         tell(said)
     elif isinstance(said, Written):
         written(said)
-    else:
-        kind, what, reason, next_step = said
-        raise Refused(what, reason=reason, next_step=next_step) if reason else _KINDS.get(kind, TouchlineError)(what, next_step=next_step)
+    elif isinstance(said, Carried):
+        raise said.error()
 
 
 def _work(parent: Connection, brokers: str, folder: Path, share: Sequence[Job]) -> None:
@@ -135,13 +132,9 @@ def _work(parent: Connection, brokers: str, folder: Path, share: Sequence[Job]) 
     except BrokenPipeError:
         os._exit(1)
     except TouchlineError as error:
-        parent.send(_told(error))
+        parent.send(Carried.of(error))
     except OSError as error:
-        parent.send(_told(unwritable(folder, error)))
-
-
-def _told(error: TouchlineError) -> _Failure:
-    return type(error).__name__, error.what, error.reason if isinstance(error, Refused) else "", error.next_step
+        parent.send(Carried.of(unwritable(folder, error)))
 
 
 def _exported(brokers: str, folder: Path, share: Sequence[Job], tell: Callable[[int], None]) -> Iterator[Written]:

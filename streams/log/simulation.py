@@ -9,28 +9,26 @@ from typing import Final
 
 from projections.kernel import Effect, Subject
 from projections.registry import Group
-from schemas.codec import Codec, Undecodable
+from schemas.codec import Codec
 from schemas.events import ProjectionPromoted
-from schemas.ids import Ids
-from streams.cutting import Cutter
+from streams.cutting import FRAME, Cutter, frames_of
 from streams.engine import SETTLE_S, Engine
 from streams.rebuild.history import History, RecordReader
 from streams.rebuild.rebuilding import Rebuilder
-from streams.records import Batch, RawRecord
+from streams.records import Batch, first_appended_us
 from streams.store.port import GroupVersion, Store
 from streams.tallies import Tallies
 from streams.timers import TimerWheel
 from streams.work import Work
 
-__all__ = ["LogSimulation", "appended_us"]
+__all__ = ["LogSimulation"]
 
 _ROUNDS_MAX: Final = 10_000
 _EXPIRED_MAX: Final = 5_000
 """Subjects whose timers expire together at the end: their states are in memory at once."""
 
 _MS_US: Final = 1000
-_FRAME: Final = 5
-_PROMOTIONS: Final = frozenset(b"\x00" + one.id.to_bytes(4, "big") for one in Ids.load().entries if one.name == ProjectionPromoted.FULL_NAME)
+_PROMOTIONS: Final = frames_of(ProjectionPromoted)
 
 
 class _Driven:
@@ -94,14 +92,14 @@ class LogSimulation:
 
     async def feed(self, batch: Batch) -> list[Effect]:
         """Fold the next records of a partition in every group; return the effects, in order."""
-        batch = Batch(batch.partition, [record for record in batch.records if record.value[:_FRAME] not in _PROMOTIONS], topic=batch.topic)
+        batch = Batch(batch.partition, [record for record in batch.records if record.value[:FRAME] not in _PROMOTIONS], topic=batch.topic)
         if not batch.records:
             return []
         if batch.partition not in self._open:
             self._open.add(batch.partition)
             for driven in self._driven:
                 driven.engine.open(batch.partition, None)
-        self.appended_us = max(self.appended_us, appended_us(batch.records[-1], self._codec))
+        self.appended_us = max(self.appended_us, first_appended_us(batch.records[-1], self._codec))
         effects: list[Effect] = []
         for driven in self._driven:
             for part in driven.cutter.cut(batch):
@@ -157,9 +155,3 @@ class LogSimulation:
         _, others = driven.engine.armed(subjects)
         states = await self._store.load_states(driven.version, others) if others else {}
         return await self._keep(driven, driven.engine.expire(partition, subjects, states, end_us))
-
-
-def appended_us(record: RawRecord, codec: Codec) -> int:
-    """Return when a record was appended, or had been before it was imported."""
-    head = codec.head(record.value)
-    return record.appended_us if isinstance(head, Undecodable) else head.header.appended_at_us or record.appended_us

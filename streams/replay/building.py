@@ -18,13 +18,13 @@ import msgspec
 
 from projections.registry import Group
 from streams.cluster import Place
+from streams.dealing import deal
 from streams.replay.crew import Crew
 from streams.replay.governor import LOOK_EVERY_S, Governor
 from streams.replay.lease import RENEW_EVERY_S, Lease, this_process
 from streams.replay.messages import OnError, Progress, Share
 from streams.replay.planning import BuildPlan, planned, stored_build
 from streams.replay.replay import CHUNK_RECORDS
-from streams.replay.shares import deal
 from streams.replay.writing import TABLE
 from streams.store.port import CellValue, GroupVersion, RowWrite, Store
 from streams.versions.versions import Versions
@@ -204,8 +204,9 @@ class Build:
         return now, True
 
     def _shares(self, plan: BuildPlan, first: int, chunk: int) -> list[Share]:
-        dealt = deal({part.partition: part.records for part in plan.parts}, self._how.workers)
-        return [Share(self._settings, self._group.name, self._group.version, first, tuple(hand), chunk, self._how.on_error) for hand in dealt]
+        dealt = deal(plan.parts, lambda part: part.records, self._how.workers)
+        hands = [tuple(part.partition for part in hand) for hand in dealt]
+        return [Share(self._settings, self._group.name, self._group.version, first, hand, chunk, self._how.on_error) for hand in hands]
 
     def _chunk(self) -> int:
         if self._how.rate_max is None:

@@ -13,12 +13,13 @@ from typing import Final
 
 from projections.registry import find
 from schemas.codec import Codec
+from streams.carried import Carried
 from streams.engine import Engine
 from streams.log.reader import LogReader
 from streams.rebuild.history import History
 from streams.rebuild.rebuilding import Rebuilder
 from streams.replay.governor import Pace
-from streams.replay.messages import Failed, Go, Opened, Progress, Rate, Rested, Share, Stop
+from streams.replay.messages import Go, Opened, Progress, Rate, Rested, Share, Stop
 from streams.replay.replay import Done, Replay
 from streams.store.cassandra import CassandraStore
 from streams.store.catalogue import known_tables
@@ -46,7 +47,7 @@ def replay_share(connection: Connection, share: Share) -> None:
     try:
         asyncio.run(child.run())
     except TouchlineError as error:
-        child.tell(Failed(type(error).__name__, error.what, error.next_step))
+        child.tell(Carried.of(error))
         raise SystemExit(1) from None
 
 

@@ -12,13 +12,13 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Final
 
+from streams.carried import Carried
 from streams.replay.child import replay_share
-from streams.replay.messages import Failed, Go, Opened, Progress, Rate, Rested, Share, Stop
-from touchline.errors import Misconfigured, Refused, Retryable, TouchlineError
+from streams.replay.messages import Go, Opened, Progress, Rate, Rested, Share, Stop
+from touchline.errors import TouchlineError
 
 __all__ = ["Crew"]
 
-_KINDS: Final[dict[str, type[TouchlineError]]] = {kind.__name__: kind for kind in (Misconfigured, Refused, Retryable)}
 _LEAVE_S: Final = 5.0
 
 
@@ -32,7 +32,7 @@ class _Member:
         self.connection = connection
         self.opened = False
         self.rested: bool | None = None
-        self.failed: Failed | None = None
+        self.failed: Carried | None = None
         self.gone = False
         self.progress = Progress({}, 0, 0, 0, 0, 0, 0)
 
@@ -136,7 +136,7 @@ class Crew:
             member.progress = message
         elif isinstance(message, Rested):
             member.rested = message.complete
-        elif isinstance(message, Failed):
+        elif isinstance(message, Carried):
             member.failed = message
         self._news.set()
 
@@ -150,7 +150,7 @@ def _error(member: _Member, members: int) -> TouchlineError:
     """Return what a process that is gone said, or that it said nothing."""
     partitions = ", ".join(map(str, member.share.partitions))
     if member.failed is not None:
-        return _KINDS.get(member.failed.kind, TouchlineError)(member.failed.what, next_step=member.failed.next_step)
+        return member.failed.error()
     others = "" if members == 1 else " The others have finished their chunk."
     return TouchlineError(
         f"process {member.number} of {members} (partitions {partitions}) ended with {member.process.exitcode} and said nothing.{others}",

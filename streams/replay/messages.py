@@ -1,4 +1,4 @@
-"""What a build says to its processes, and they to it. Values only; they go through a pipe."""
+"""What a build says to its processes, and they to it; one that cannot go on says a `Carried` and leaves. Values only, for a pipe."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ import msgspec
 
 from touchline.settings import Settings
 
-__all__ = ["Failed", "Go", "OnError", "Opened", "Progress", "Rate", "Rested", "Share", "Stop"]
+__all__ = ["Go", "OnError", "Opened", "Progress", "Rate", "Rested", "Share", "Stop"]
 
 OnError = Literal["stop", "park"]
 """What to do with a record that cannot be folded."""
@@ -63,11 +63,3 @@ class Rested(msgspec.Struct, frozen=True):
     """A `Go` is done; or it is not, because of a `Stop`."""
 
     complete: bool
-
-
-class Failed(msgspec.Struct, frozen=True):
-    """It cannot go on, and leaves. `kind` is the name of the error's class."""
-
-    kind: str
-    what: str
-    next_step: str

@@ -19,24 +19,19 @@ import msgspec
 import structlog
 
 from projections.kernel import Subject
-from schemas.codec import Codec, Undecodable
-from streams.books import TABLE as BOOKS
-from streams.books import Position, positions
+from schemas.codec import Codec
 from streams.cutting import Cutter
 from streams.engine import Engine
-from streams.parking import ParkedCustomer
 from streams.patience import Patience
-from streams.records import Batch
+from streams.records import Batch, first_appended_us
 from streams.replay.failures import first_failure
 from streams.replay.seen import Seen
 from streams.replay.source import Ahead, Source
 from streams.replay.timers import ReplayTimers
 from streams.replay.writing import ReplayWriter
-from streams.store.parked import ParkedCustomers
-from streams.store.port import Checkpoint, GroupVersion, StateRow, Store
+from streams.store.port import GroupVersion, StateRow, Store
+from streams.takeover import Takeover, take_over
 from streams.tallies import Tallies
-from streams.versions.promotions import TABLE as PROMOTIONS
-from streams.versions.promotions import Promotion, promotions
 from streams.work import Work
 
 __all__ = ["CHUNK_RECORDS", "Done", "Replay"]
@@ -116,19 +111,12 @@ class Replay:
     async def open(self, partitions: Iterable[int]) -> dict[int, int]:
         """Take partitions over at their checkpoints; return where each begins."""
         wanted = list(partitions)
-        checkpoints = await self._writer.waited(lambda: self._store.load_checkpoints(self.version))
-        parked = await self._writer.waited(lambda: ParkedCustomers(self._store).load(self.version))
-        books = await self._writer.waited(lambda: self._store.read_many(BOOKS, [{"partition": p} for p in wanted]))
-        promoted = await self._writer.waited(
-            lambda: self._store.read_many(PROMOTIONS, [{"name": self.version.group, "partition": p} for p in wanted])
-        )
+        found = await self._writer.waited(lambda: take_over(self._store, self.version, wanted))
         indexed = await self._writer.waited(lambda: self._writer.indexed(wanted))
-        if not any(one.next_offset for one in checkpoints.values()):
+        if not any(one.checkpoint and one.checkpoint.next_offset for one in found.values()):
             self._tallies = Tallies(self.engine.group, self._store, fresh=True)
-        for at, partition in enumerate(wanted):
-            checkpoint = checkpoints.get(partition)
-            mine = [one for one in parked if one.first_partition == partition]
-            start = self._open(partition, checkpoint, mine, positions(books[at]), promotions(promoted[at]))
+        for partition in wanted:
+            start = self._open(partition, found[partition])
             if not start:
                 self._fresh.add(partition)
             fresh, is_indexed = not start, indexed.get(partition) == start
@@ -169,14 +157,13 @@ class Replay:
 
     # -- one chunk
 
-    def _open(
-        self, partition: int, checkpoint: Checkpoint | None, parked: list[ParkedCustomer], books: list[Position], promoted: list[Promotion]
-    ) -> int:
+    def _open(self, partition: int, left: Takeover) -> int:
+        checkpoint = left.checkpoint
         start = checkpoint.next_offset if checkpoint else 0
         if checkpoint is not None:  # `_finish` says it anew, at the timestamp of the last chunk's checkpoint: there the greater value would win
             checkpoint = msgspec.structs.replace(checkpoint, oldest_timer_bucket=0)
-        read = [one for one in books if one.offset < start]
-        self.engine.open(partition, checkpoint, parked, first=self._first, promoted=promoted, books=read)
+        read = [one for one in left.books if one.offset < start]
+        self.engine.open(partition, checkpoint, left.parked, first=self._first, promoted=left.promoted, books=read)
         self.done.offsets[partition] = start
         if read:
             self._unheard.add(partition)
@@ -226,7 +213,7 @@ class Replay:
 
         At the end everybody who waits hears of the rules too, as those hear of them whom a live worker wakes after a new rulebook.
         """
-        partition, now_us = part.partition, self._appended_us(part)
+        partition, now_us = part.partition, first_appended_us(part.records[-1], self._codec)
         subjects = self._timers.due(partition, now_us)
         if is_end and partition in self._unheard and self.engine.is_configured:
             subjects = list(dict.fromkeys([*subjects, *self._timers.waiting(partition)]))
@@ -244,14 +231,6 @@ class Replay:
         for result, n in more.results.items():
             work.count(result, n)
         work.checkpoint = more.checkpoint
-
-    def _appended_us(self, part: Batch) -> int:
-        """Return when the last record was appended, or had been before it was imported."""
-        last = part.records[-1]
-        head = self._codec.head(last.value)
-        if isinstance(head, Undecodable) or head.header.appended_at_us is None:
-            return last.appended_us
-        return head.header.appended_at_us
 
     def _judge(self, work: Work, part: Batch) -> None:
         """Stop at a record that could not be folded, unless its customer is to be parked. Raises `Refused`; nothing of it is written."""

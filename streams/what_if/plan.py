@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from projections.rules import Rulebook, WeeklyHours
-from schemas.codec import Codec, Undecodable
+from schemas.codec import Codec
 from schemas.record import instant
 from streams.books import Position
 from streams.plain import utc
 from streams.published import Published
-from streams.records import RawRecord
+from streams.records import RawRecord, first_appended_us
 from streams.what_if.what_if import LogSource, Part, Plan, Question
 from touchline.errors import Refused
 
@@ -37,7 +37,7 @@ def planned(source: LogSource, partitions: int, question: Question, rules: Seque
     last = [record for partition, (low, end) in ranges.items() if end > low for record in _one(source, partition, end - 1)]
     if not last:
         raise Refused("the log is empty.", reason="empty_log", next_step="ingest something first (`touchline ingest`).")
-    as_of_us = max(_appended_us(record, codec) for record in last) + round(question.settle_s * _SECOND_US)
+    as_of_us = max(first_appended_us(record, codec) for record in last) + round(question.settle_s * _SECOND_US)
     books = (*(one.book for one in rules), *(book for book in (question.policies, question.against) if book is not None))
     reach = reach_us(books)
     start_us = None if question.from_us is None else question.from_us - reach
@@ -93,13 +93,6 @@ def _check_beginning(source: LogSource, ranges: dict[int, tuple[int, int]], star
 
 def _one(source: LogSource, partition: int, offset: int) -> list[RawRecord]:
     return [record for batch in source.batches(partition, offset, offset + 1) for record in batch.records]
-
-
-def _appended_us(record: RawRecord, codec: Codec) -> int:
-    """Return when a record was appended, of an imported one when it first was."""
-    head = codec.head(record.value)
-    first_us = None if isinstance(head, Undecodable) else head.header.appended_at_us
-    return record.appended_us if first_us is None else first_us
 
 
 def _position(one: Published) -> Position:

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Final, NamedTuple
+from typing import Final
 
+from streams.carried import Carried
 from streams.what_if.report import Side, together
 from streams.what_if.what_if import LogSource, Part, Plan, Question, answered
-from touchline.errors import Misconfigured, Refused, Retryable, TouchlineError
+from touchline.errors import TouchlineError
 
 __all__ = ["Opened", "folded"]
 
@@ -22,18 +23,8 @@ Opened = Callable[[], AbstractContextManager[LogSource]]
 """Opens the log; called once per process, so it must be picklable."""
 
 _ENDS_S: Final = 10.0
-_KINDS: Final[dict[str, type[TouchlineError]]] = {kind.__name__: kind for kind in (TouchlineError, Misconfigured, Refused, Retryable)}
 
-
-class _Failed(NamedTuple):
-    """An error of ours on its way out of a process."""
-
-    kind: str
-    what: str
-    next_step: str
-
-
-_Word = int | tuple[Side, Side] | _Failed
+_Word = int | tuple[Side, Side] | Carried
 """What a process says: so many records more, its figures, or why there are none."""
 
 
@@ -98,8 +89,8 @@ def _heard(children: dict[Connection, SpawnProcess], told: Callable[[int], None]
                 ) from None
             if isinstance(word, int):
                 told(word)
-            elif isinstance(word, _Failed):
-                raise _KINDS.get(word.kind, TouchlineError)(word.what, next_step=word.next_step)
+            elif isinstance(word, Carried):
+                raise word.error()
             else:
                 found.append(word)
                 waiting.remove(end)
@@ -112,7 +103,7 @@ def _fold_share(said: Connection, question: Question, as_of_us: int, share: tupl
         with opened() as source, _Uncollected():
             said.send(answered(question, as_of_us, share, source, said.send))
     except TouchlineError as error:
-        said.send(_Failed(type(error).__name__, error.what, error.next_step))
+        said.send(Carried.of(error))
     except BrokenPipeError:  # nobody is there to hear it
         return
 

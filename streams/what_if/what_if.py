@@ -22,6 +22,7 @@ from projections.sla.zones import zone
 from schemas.codec import Codec
 from schemas.record import instant
 from streams.books import Position
+from streams.dealing import deal
 from streams.records import Batch
 from streams.what_if.report import Side, together
 from streams.what_if.scratch import SLOT_US
@@ -104,11 +105,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     def shares(self, workers: int) -> list[tuple[Part, ...]]:
         """Deal the parts out to at most so many workers, about as much to each; every share has something to read."""
-        shares: list[list[Part]] = [[] for _ in range(workers)]
-        for part in sorted(self.parts, key=lambda part: -part.records):
-            if part.records:
-                min(shares, key=lambda share: sum(one.records for one in share)).append(part)
-        return [tuple(share) for share in shares if share]
+        return [tuple(share) for share in deal((part for part in self.parts if part.records), lambda part: part.records, workers)]
 
 
 def answered(question: Question, as_of_us: int, parts: Sequence[Part], source: LogSource, told: Callable[[int], None]) -> tuple[Side, Side]:

@@ -6,7 +6,9 @@ import sys
 import time
 from multiprocessing.connection import Connection
 
-from streams.replay.messages import Failed, Go, Opened, Progress, Rate, Rested, Share, Stop
+from streams.carried import Carried
+from streams.replay.messages import Go, Opened, Progress, Rate, Rested, Share, Stop
+from touchline.errors import Refused
 
 __all__ = ["dying", "failing", "waiting", "working"]
 
@@ -55,5 +57,5 @@ def failing(connection: Connection, share: Share) -> None:
         return
     connection.send(Opened(dict.fromkeys(share.partitions, 0)))
     connection.recv()
-    connection.send(Failed("Refused", "partition 0, offset 7: the record cannot be folded.", "correct it."))
+    connection.send(Carried.of(Refused("partition 0, offset 7: the record cannot be folded.", next_step="correct it.")))
     sys.exit(1)

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Codec
-from streams.log.export import Job, dealt
+from streams.dealing import deal
+from streams.log.export import Job
 from streams.log.files import Origin, SegmentWriter, origin_of, read_segment
 from streams.log.manifest import load
 from streams.records import RawRecord
@@ -265,6 +266,10 @@ def test_a_file_that_is_shorter_than_the_manifest_says_is_named(tmp_path: Path) 
 def test_partitions_are_dealt_by_size() -> None:
     """Nobody waits for one process that has the two largest."""
     todo = [Job("e", "interaction", "t", n, 0, size) for n, size in enumerate([100, 10, 90, 20, 5])]
+
+    def dealt(todo: list[Job], shares: int) -> list[list[Job]]:
+        return deal(todo, lambda job: job.until - job.first, shares)
+
     shares = dealt(todo, 2)
     assert sorted(sum(job.until for job in share) for share in shares) == [110, 115]
     assert len(dealt(todo, 99)) == 5

@@ -14,6 +14,7 @@ from projections.registry import GROUPS
 from projections.rules import Config
 from schemas.events import ProjectionRebuild
 from streams.cluster import Place
+from streams.dealing import deal
 from streams.engine import Engine
 from streams.records import Batch, RawRecord
 from streams.replay.governor import LAG_RECORDS_MAX, RATE_MIN, Governor, Pace
@@ -21,7 +22,6 @@ from streams.replay.lease import HELD_S, Lease
 from streams.replay.planning import planned, stored_build
 from streams.replay.replay import Replay
 from streams.replay.seen import Seen
-from streams.replay.shares import deal
 from streams.replay.source import gridded
 from streams.replay.writing import TABLE, ReplayWriter
 from streams.store.catalogue import known_tables
@@ -105,11 +105,14 @@ def test_a_pace_that_is_let_go_does_not_pay_for_what_was_done_when_it_was_slow()
 
 
 def test_the_largest_partition_is_dealt_first_and_to_whom_has_the_least() -> None:
-    assert deal({0: 10, 1: 90, 2: 50, 3: 40}, 2) == [{1: 90, 0: 10}, {2: 50, 3: 40}]
-    assert deal({0: 0, 1: 0, 2: 0}, 2) == [{0: 0, 2: 0}, {1: 0}]
-    assert deal({0: 5}, 8) == [{0: 5}], "nobody starts with empty hands"
+    def dealt(sizes: dict[int, int], hands: int) -> list[list[int]]:
+        return deal(sizes, sizes.__getitem__, hands)
+
+    assert dealt({0: 10, 1: 90, 2: 50, 3: 40}, 2) == [[1, 0], [2, 3]]
+    assert dealt({0: 0, 1: 0, 2: 0}, 2) == [[0, 2], [1]]
+    assert dealt({0: 5}, 8) == [[0]], "nobody starts with empty hands"
     with pytest.raises(ValueError, match="somebody"):
-        deal({0: 1}, 0)
+        dealt({0: 1}, 0)
 
 
 def test_the_filter_never_forgets_anybody_and_seldom_takes_one_for_another() -> None:
