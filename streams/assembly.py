@@ -1,7 +1,6 @@
 """Puts the parts of a worker together from the settings: store, producer, engines, runners. Decides nothing else."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
@@ -29,6 +28,7 @@ from streams.store.cassandra import CassandraStore
 from streams.store.port import Store
 from streams.versions.choosing import Wanted, running_groups, wanted
 from streams.wakeups import KafkaWaker
+from streams.wall_clock import now_us
 from touchline.errors import Misconfigured
 from touchline.logging import configure_logging
 from touchline.settings import Settings, load_settings
@@ -75,7 +75,7 @@ def _groups(settings: Settings, chosen: Sequence[Wanted]) -> list[Group]:
     async def asked() -> list[Group]:
         store = await patience.run(lambda: CassandraStore.connect(settings))
         try:
-            return await patience.run(lambda: running_groups(store, named, time.time_ns() // 1000))
+            return await patience.run(lambda: running_groups(store, named, now_us()))
         finally:
             await store.close()
 

@@ -31,6 +31,7 @@ from streams.versions.standing import Standstill
 from streams.versions.trailing import Trailing
 from streams.wakeups import Waker
 from streams.waking import TimerService
+from streams.wall_clock import now_us
 from streams.work import Work
 from touchline.errors import Retryable, TouchlineError
 
@@ -70,11 +71,11 @@ class GroupRunner:
         wakes_per_s: int = 2000,
         snapshots_per_s: int = 500,
         rebuilding: Rebuilding | None = None,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        now_us: Callable[[], int] = now_us,
     ) -> None:
         self.engine = engine
         self.group = GroupVersion(engine.group.name, engine.group.version)
-        self.name = f"{self.group.group}.v{self.group.version}"
+        self.name = self.group.part
         self.group_id = f"{topic.rsplit('.', 2)[0]}.{self.name}"
         self.topics: tuple[str, ...] = (topic,)
         self.metrics = GroupMetrics(self.group.group, self.group.version)
@@ -194,7 +195,7 @@ class GroupRunner:
             self._writing = asyncio.create_task(self._write(works, self.engine.work_number))
         why = self.still.alarm.note(works, time.monotonic())
         if why:
-            await self.patience.run(lambda: self.still.pause(why, time.time_ns() // 1000))
+            await self.patience.run(lambda: self.still.pause(why, now_us()))
         return bool(works)
 
     def _is_rebuild(self, part: Batch) -> bool:

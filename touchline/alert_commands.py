@@ -25,6 +25,7 @@ from streams.alert_view import AlertView
 from streams.reading import ActiveVersions, CustomerReader
 from streams.store.catalogue import keyring_tables
 from streams.store.data_keys import CassandraDataKeys
+from streams.wall_clock import now_us
 from touchline.errors import Misconfigured, Refused, Retryable
 from touchline.keyring.keyfile import KeyFile
 from touchline.keyring.keyring import Keyring
@@ -148,12 +149,12 @@ async def alert_desk(settings: Settings, *, tenant: str, actor: str, wait_s: flo
             view = await CustomerReader(store, codec, await active.of("view")).customer(tenant, header.customer_id)
             known = view.contact.handles if view is not None else ()
             handles = tuple(Handle(kind=one.kind, hash=one.hash, verified=one.verified) for one in known)
-            keys = CassandraDataKeys(store.beside(settings.keyring_keyspace, keyring_tables()), _now_us)
+            keys = CassandraDataKeys(store.beside(settings.keyring_keyspace, keyring_tables()), now_us)
             keyring = Keyring(keys, KeyFile.load_or_create(settings.key_file).wrapper, codec)
             return await sealed_note(keyring, codec, msgspec.structs.replace(header, handles=handles), note)
 
         reader = AlertReader(store, await active.of("care"))
-        yield Desk(reader, append, seal, tenant=tenant, actor=code("actor", actor), wait_s=wait_s, clock_us=_now_us)
+        yield Desk(reader, append, seal, tenant=tenant, actor=code("actor", actor), wait_s=wait_s, clock_us=now_us)
 
 
 async def sealed_note(keys: SealingKeys, codec: Codec, header: Header, note: str) -> Sealed:
@@ -176,7 +177,3 @@ def code(what: str, given: str) -> str:
             next_step="use letters, digits, `.`, `_`, `-` (known_outage); put texts into `touchline alert note`: they are sealed.",
         )
     return given
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

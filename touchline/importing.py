@@ -1,7 +1,6 @@
 """Puts an importer together from the settings: keys, store, sealer, producer, manifests. For `ingest` and `demo`."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from schemas.codec import Codec
 from streams.store.catalogue import keyring_tables
 from streams.store.data_keys import CassandraDataKeys
 from streams.store.manifests import Manifests
+from streams.wall_clock import now_us
 from touchline.channel_topics import ChannelTopics
 from touchline.keyring.keyfile import KeyFile
 from touchline.keyring.keyring import Keyring
@@ -28,11 +28,6 @@ __all__ = ["Importing", "importing", "now_us"]
 
 DELIVERY_TIMEOUT_S = 600
 """An import has time: waiting longer keeps the order of what it sends."""
-
-
-def now_us() -> int:
-    """Return the wall clock in epoch µs."""
-    return time.time_ns() // 1000
 
 
 class Importing(NamedTuple):

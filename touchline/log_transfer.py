@@ -1,6 +1,5 @@
 """The steps of `touchline log export` and `touchline log import`, put together from the settings. Prints nothing but progress."""
 
-import time
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -14,6 +13,7 @@ from streams.log.importing import LogImport
 from streams.log.manifest import Manifest, load, save
 from streams.log.reader import LogReader
 from streams.log.target import KafkaTarget
+from streams.wall_clock import now_us
 from touchline.errors import Misconfigured, Refused
 from touchline.log_bars import LogBar
 from touchline.settings import Settings
@@ -49,7 +49,7 @@ def export_log(settings: Settings, folder: Path, topics: tuple[str, ...] | None,
         sources: dict[str, LogSource] = dict(readers)
         before = 0 if manifest is None else manifest.records
         try:
-            manifest = begin(manifest, full, sources, partitions, export_id=str(uuid4()), now_us=_now_us())
+            manifest = begin(manifest, full, sources, partitions, export_id=str(uuid4()), now_us=now_us())
         finally:
             for reader in readers.values():
                 reader.close()
@@ -99,7 +99,7 @@ def import_log(settings: Settings, folder: Path, bar: LogBar, *, dry_run: bool) 
             run.send(bar.tell)
             bar.step("read back", to_send)
             run.compare(bar.tell)
-            run.finish(_now_us())
+            run.finish(now_us())
         files, topic = run.digests()
         whole = not (was_finished or dry_run)
         return {
@@ -137,12 +137,8 @@ def _write(brokers: str, folder: Path, manifest: Manifest, workers: int, bar: Lo
         return
 
     def written(one: Written) -> None:
-        note(manifest, one, _now_us())
+        note(manifest, one, now_us())
         save(folder, manifest)
 
     bar.step("export", sum(job.until - job.first for job in todo))
     export(brokers, folder, todo, workers, written=written, tell=bar.tell)
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

@@ -3,7 +3,6 @@
 What is opened is meant for the operator's eyes: it goes to the terminal, never into a log, an error or a file of ours.
 """
 
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple, get_args
@@ -19,6 +18,7 @@ from streams.reading import PAGE_ROWS_MAX, ActiveVersions, CustomerReader
 from streams.store.catalogue import keyring_tables
 from streams.store.data_keys import CassandraDataKeys
 from streams.timeline_row import TimelineRow
+from streams.wall_clock import now_us
 from touchline.errors import Misconfigured, Refused
 from touchline.keyring.keyfile import KeyFile
 from touchline.keyring.keyring import Keyring
@@ -183,7 +183,7 @@ async def desk(settings: Settings) -> AsyncIterator[Desk]:
     """Connect to Cassandra for as long as the context lasts. Raises `Retryable` if no node answers."""
     codec = Codec()
     async with connected(settings) as store:
-        keys = CassandraDataKeys(store.beside(settings.keyring_keyspace, keyring_tables()), lambda: time.time_ns() // 1000)
+        keys = CassandraDataKeys(store.beside(settings.keyring_keyspace, keyring_tables()), now_us)
         active = ActiveVersions(store)
         view, care = CustomerReader(store, codec, await active.of("view")), CareReader(store, await active.of("care"))
         yield Desk(view, Opener(settings, keys, codec), care)

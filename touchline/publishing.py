@@ -14,6 +14,7 @@ from schemas.codec import Codec
 from schemas.record import instant
 from streams.cluster import Cluster
 from streams.published import KEY, Published, publication, published
+from streams.wall_clock import now_us
 from touchline.errors import Misconfigured, Retryable
 from touchline.settings import Settings
 
@@ -21,11 +22,6 @@ __all__ = ["await_told", "clear_attributes", "config_of", "now_us", "publish", "
 
 
 _POLL_S: Final = 0.2
-
-
-def now_us() -> int:
-    """Return the wall clock in epoch µs."""
-    return time.time_ns() // 1000
 
 
 def read_file(file: Path, *, effective_at_us: int | None = None) -> Rulebook:

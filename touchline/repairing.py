@@ -29,6 +29,7 @@ from streams.records import RawRecord
 from streams.store.columns import integer, text
 from streams.store.port import GroupVersion, Store
 from streams.versions.versions import Versions
+from streams.wall_clock import now_us
 from touchline.errors import Refused, Retryable
 from touchline.settings import Settings
 from touchline.tables import connected
@@ -123,8 +124,8 @@ class Repair:
         rebuilder = Rebuilder(engine, self._store, self.history, codec=self._codec)
         subject = Subject(self._tenant, request.customer)
         stood = await rebuilder.stood(subject, request.partition)
-        now_us = time.time_ns() // 1000
-        return await rebuilder.folds(self._event(request, now_us), subject, Place(request.partition, end), now_us, stood)
+        at_us = now_us()
+        return await rebuilder.folds(self._event(request, at_us), subject, Place(request.partition, end), at_us, stood)
 
     def differences(self, group: GroupVersion, folds: Folds) -> list[Difference]:
         """Return what readers would see changed."""
@@ -182,7 +183,7 @@ class Repair:
         producer = Producer(self._settings.brokers, linger="alerts")
         topic = self._settings.topic("interaction")
         for request in requests:
-            event = self._event(request, time.time_ns() // 1000)
+            event = self._event(request, now_us())
             producer.produce(topic, request.customer.encode(), self._codec.encode(event), partition=request.partition)
         await producer.drain()
         ends = {n: (await asyncio.to_thread(self._reader.range_of, n))[1] for n in {one.partition for one in requests}}
@@ -202,7 +203,7 @@ class Repair:
                 row = standing.versions.get(group.version) if standing else None
                 paused = f"it is paused: `touchline projection resume {group.group}@{group.version}`" if row and row.paused else None
                 raise Retryable(
-                    f"The rebuild is on the log, but no worker of {group.group} v{group.version} has come to it in time.",
+                    f"The rebuild is on the log, but no worker of {group} has come to it in time.",
                     next_step=paused or "do not send it again: it will be executed. `touchline status` shows how far the workers are.",
                 )
             await asyncio.sleep(_POLL_S)

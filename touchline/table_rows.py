@@ -68,9 +68,7 @@ async def tables_of(store: Store, name: str, version: int | None) -> Tables:
     """
     if name not in GROUPS:
         raise Refused(f"There is no group {name}.", reason="unknown_group", next_step=f"choose from {', '.join(GROUPS)}.")
-    standing = await Versions(store).read(name)
-    if standing is None:
-        raise Refused(f"No version of {name} has run here.", reason="no_version", next_step=f"`touchline projection build {name}`.")
+    standing = await Versions(store).known(name)
     chosen = standing.active if version is None else version
     if not chosen:
         step = f"`touchline projection promote {name}`, or name a version: {name}@{max(standing.versions, default=1)}."

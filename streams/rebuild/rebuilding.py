@@ -197,7 +197,7 @@ class Rebuilder:
                 return
             if time.monotonic() > give_up_s:
                 raise Retryable(
-                    f"{view.group} v{view.version} has not come to {place.offset} of partition {place.partition}, where a rebuild waits for it.",
+                    f"{view} has not come to {place.offset} of partition {place.partition}, where a rebuild waits for it.",
                     next_step=f"see that a worker runs it: `touchline worker --group {view.group}`.",
                 )
             await asyncio.sleep(pause_s)

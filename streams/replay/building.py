@@ -28,6 +28,7 @@ from streams.replay.replay import CHUNK_RECORDS
 from streams.replay.writing import TABLE
 from streams.store.port import CellValue, GroupVersion, RowWrite, Store
 from streams.versions.versions import Versions
+from streams.wall_clock import now_us
 from touchline.errors import Refused, Retryable
 from touchline.settings import Settings
 
@@ -96,7 +97,7 @@ class Build:
         live_lag: Callable[[], Awaitable[int | None]],
         make_tables: Callable[[], Awaitable[object]],
         say: Callable[[Status], None] = lambda _: None,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        now_us: Callable[[], int] = now_us,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -184,8 +185,7 @@ class Build:
         finally:
             watching.cancel()
         raise Refused(
-            f"{self._version.group} v{self._version.version} does not catch up: after {ROUNDS_MAX} rounds it is "
-            f"{time.monotonic() - snapshot_s:.0f} s behind.",
+            f"{self._version} does not catch up: after {ROUNDS_MAX} rounds it is {time.monotonic() - snapshot_s:.0f} s behind.",
             reason="never_catches_up",
             next_step="run the same command again with more --workers, a higher --max-rate, or a greater --until-lag: it goes on where it is.",
         )

@@ -26,7 +26,7 @@ def first_failure(version: GroupVersion, work: Work, part: Batch) -> Refused | N
     if not found:
         return None
     offset, reason = min(found)
-    where = f"{version.group} v{version.version} stops at partition {part.partition}, offset {offset}"
+    where = f"{version} stops at partition {part.partition}, offset {offset}"
     what = f"{where}: the record cannot be folded ({reason})."
     next_step = (
         "correct the projection and run the same command again, it goes on from its last checkpoint; "

@@ -49,7 +49,7 @@ class Lease:
         other = await self.holder(now_us)
         if (other and other != self._holder) or not await self._swap(now_us, round(HELD_S * 1e6)):
             raise Refused(
-                f"{self._version.group} v{self._version.version} is being built by {other or 'somebody else'} (machine:process).",
+                f"{self._version} is being built by {other or 'somebody else'} (machine:process).",
                 reason="build_under_way",
                 next_step="wait for it, or end it there with Ctrl-C and run this again: it goes on where that one has stopped.",
             )
@@ -63,7 +63,7 @@ class Lease:
             if await self._swap(now_us, round(HELD_S * 1e6), mine=True):
                 return
         raise Refused(
-            f"{self._version.group} v{self._version.version} is built by somebody else since this process was away.",
+            f"{self._version} is built by somebody else since this process was away.",
             reason="build_lost",
             next_step="see `touchline projection status`.",
         )

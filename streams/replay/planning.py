@@ -132,7 +132,7 @@ async def planned(store: Store, group: Group, ranges: Mapping[Place, tuple[int, 
 
 
 def _refuse(version: GroupVersion, standing: Standing | None, state: str, *, has_checkpoints: bool) -> None:
-    name = f"{version.group} v{version.version}"
+    name = str(version)
     if state in {"active", "shadow"}:
         raise Refused(
             f"{name} is {state}: its tables are in use, and stay as they are.",

@@ -9,7 +9,6 @@ Knows the engine and the store port; must not know Kafka, processes or people.
 
 import asyncio
 import gc
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -32,6 +31,7 @@ from streams.replay.writing import ReplayWriter
 from streams.store.port import GroupVersion, StateRow, Store
 from streams.takeover import Takeover, take_over
 from streams.tallies import Tallies
+from streams.wall_clock import now_us
 from streams.work import Work
 
 __all__ = ["CHUNK_RECORDS", "Done", "Replay"]
@@ -78,13 +78,13 @@ class Replay:
         rebuild: Callable[[Batch], Awaitable[Work]] | None = None,
         paced: Callable[[int], Awaitable[None]] | None = None,
         say: Callable[[Done], None] = lambda _: None,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        now_us: Callable[[], int] = now_us,
         seen: Seen | None = None,
     ) -> None:
         self.engine = engine
         self.version = GroupVersion(engine.group.name, engine.group.version)
         self.done = Done()
-        self.patience = Patience(f"{self.version.group}.v{self.version.version}.replay")
+        self.patience = Patience(f"{self.version.part}.replay")
         self._store = store
         self._codec = codec
         self._ahead = Ahead(source, chunk_records)

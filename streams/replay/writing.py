@@ -64,7 +64,7 @@ class ReplayWriter:
             return await asyncio.wait_for(self._patience.run(tried), self._wait_max_s)
         except TimeoutError:
             raise Retryable(
-                f"{self._version.group} v{self._version.version} has waited for {self._wait_max_s:.0f} s in vain: {last.what}",
+                f"{self._version} has waited for {self._wait_max_s:.0f} s in vain: {last.what}",
                 next_step=f"{last.next_step} Then run the same command again: it goes on from its last checkpoint.".lstrip(),
             ) from None
 

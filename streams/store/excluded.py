@@ -8,7 +8,7 @@ from msgspec import json
 from streams.store.columns import Row, integer, text
 from streams.store.port import CellValue, GroupVersion, RowWrite, Store
 
-__all__ = ["ExcludedRecords", "Exclusion", "Stood", "scope_of"]
+__all__ = ["ExcludedRecords", "Exclusion", "Stood"]
 
 _STOOD: Final = "#"
 """Before the offset of a rebuild: the row says how the customer stood."""
@@ -32,7 +32,7 @@ class Exclusion(NamedTuple):
 
     def row(self, group: GroupVersion, customer: str, ts_us: int) -> RowWrite:
         """Return the row that says so; several versions may leave the same record out, each with a row of its own."""
-        scope = scope_of(group)
+        scope = group.part
         columns: dict[str, CellValue] = {
             "reason": self.reason,
             "scope": scope,
@@ -62,8 +62,8 @@ class Stood(NamedTuple):
 
     def row(self, group: GroupVersion, customer: str, rebuild_offset: int, ts_us: int) -> RowWrite:
         """Return the row that says so."""
-        columns: dict[str, CellValue] = {"reason": json.encode(self).decode(), "scope": scope_of(group), "rebuild_offset": rebuild_offset}
-        return RowWrite("excluded_record", (customer, f"{scope_of(group)} {_STOOD}{rebuild_offset}"), columns, ts_us)
+        columns: dict[str, CellValue] = {"reason": json.encode(self).decode(), "scope": group.part, "rebuild_offset": rebuild_offset}
+        return RowWrite("excluded_record", (customer, f"{group.part} {_STOOD}{rebuild_offset}"), columns, ts_us)
 
 
 class ExcludedRecords:
@@ -75,11 +75,11 @@ class ExcludedRecords:
     async def load(self, group: GroupVersion, customer: str) -> list[Exclusion]:
         """Return what a version of a group leaves out of a customer's records."""
         rows = await self._store.read("excluded_record", {"customer": customer})
-        return [Exclusion.of(row) for row in rows if row["scope"] == scope_of(group) and row["src_offset"] is not None]
+        return [Exclusion.of(row) for row in rows if row["scope"] == group.part and row["src_offset"] is not None]
 
     async def stood(self, group: GroupVersion, customer: str, rebuild_offset: int) -> Stood | None:
         """Return how a customer stood when this rebuild began; None if it never did."""
-        wanted = f"{scope_of(group)} {_STOOD}{rebuild_offset}"
+        wanted = f"{group.part} {_STOOD}{rebuild_offset}"
         rows = await self._store.read("excluded_record", {"customer": customer})
         return next((json.decode(text(row, "reason"), type=Stood) for row in rows if row["id"] == wanted), None)
 
@@ -90,7 +90,7 @@ class ExcludedRecords:
         older = [
             RowWrite("excluded_record", (customer, text(row, "id")), None, ts_us)
             for row in await self._store.read("excluded_record", {"customer": customer})
-            if row["scope"] == scope_of(group) and row["src_offset"] is None and integer(row, "rebuild_offset") < rebuild_offset
+            if row["scope"] == group.part and row["src_offset"] is None and integer(row, "rebuild_offset") < rebuild_offset
         ]
         noted = [one.row(group, customer, ts_us) for one in exclusions]
         await self._store.write([*older, stood.row(group, customer, rebuild_offset, ts_us), *noted])
@@ -98,10 +98,5 @@ class ExcludedRecords:
     async def forget(self, group: GroupVersion, ts_us: int) -> None:
         """Forget what a version left out: it is gone, and learns it anew from the log when it is built again. Reads the whole table."""
         async for page in self._store.pages("excluded_record"):
-            mine = [row for row in page if row["scope"] == scope_of(group)]
+            mine = [row for row in page if row["scope"] == group.part]
             await self._store.write([RowWrite("excluded_record", (text(row, "customer"), text(row, "id")), None, ts_us) for row in mine])
-
-
-def scope_of(group: GroupVersion) -> str:
-    """Return what the rows of a version carry as their scope: `care.v1`."""
-    return f"{group.group}.v{group.version}"

@@ -14,6 +14,7 @@ import msgspec
 
 from projections.tables import Table
 from streams.store.migration_files import Migration
+from streams.wall_clock import now_us
 from touchline.errors import Misconfigured, Retryable
 from touchline.settings import Settings
 
@@ -138,7 +139,7 @@ def _check_ledger(applied: dict[int, str], migrations: Sequence[Migration]) -> N
 def _apply(cluster: Executor, keyspace: str, migration: Migration, others: dict[str, str]) -> None:
     for statement in migration.qualified(keyspace, others):
         cluster.execute(statement, timeout_s=DDL_TIMEOUT_S)
-    row = (migration.number, migration.name, migration.checksum, time.time_ns() // 1000)
+    row = (migration.number, migration.name, migration.checksum, now_us())
     cluster.execute(_NOTE.format(keyspace=keyspace), row)
 
 

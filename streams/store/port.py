@@ -24,6 +24,15 @@ class GroupVersion(NamedTuple):
     group: str
     version: int
 
+    def __str__(self) -> str:
+        """Return it as people write it: `care v1`."""
+        return f"{self.group} v{self.version}"
+
+    @property
+    def part(self) -> str:
+        """Its name as a part of a worker, in logs and consumer groups: `care.v1`."""
+        return f"{self.group}.v{self.version}"
+
 
 class RowWrite(msgspec.Struct, frozen=True, gc=False):
     """One row to write, or to delete where `columns` is None.

@@ -94,7 +94,7 @@ class Verification:
         lacking = sorted(checkpoints[0].keys() - checkpoints[1].keys())
         if lacking:
             raise Refused(
-                f"{candidate.group} v{candidate.version} has read nothing yet of partition{'s' if len(lacking) > 1 else ''} "
+                f"{candidate} has read nothing yet of partition{'s' if len(lacking) > 1 else ''} "
                 f"{', '.join(map(str, lacking[:10]))}, of which v{active.version} has.",
                 reason="not_built",
                 next_step=f"`touchline projection build {candidate.group}@{candidate.version}`.",

@@ -95,4 +95,4 @@ class KafkaGroupLog:
         return await asyncio.to_thread(self._cluster.delete_group, self._group_id(group))
 
     def _group_id(self, group: GroupVersion) -> str:
-        return f"{self._settings.topic_prefix}.{group.group}.v{group.version}"
+        return f"{self._settings.topic_prefix}.{group.part}"

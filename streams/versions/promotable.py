@@ -1,7 +1,6 @@
 """Which version a promotion or a rollback is about, and whether it may speak: the questions before anything is changed."""
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
@@ -14,6 +13,7 @@ from streams.versions.group_log import GroupLog
 from streams.versions.lagging import Lag, lags, worst
 from streams.versions.promotions import TABLE, Promotion, Promotions, promotions
 from streams.versions.versions import Promoting, Standing, VersionRow
+from streams.wall_clock import now_us
 from touchline.errors import Refused
 
 __all__ = ["CUT_OFF_S", "LAG_RECORDS_MAX", "LAG_S_MAX", "ROLLBACK", "Check", "Choice", "Promotable", "choose", "now_us"]
@@ -55,11 +55,6 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     instead_of: Promoting | None = None
     completes: bool = False
     withdraws: bool = False
-
-
-def now_us() -> int:
-    """Return the wall clock in epoch µs."""
-    return time.time_ns() // 1000
 
 
 def choose(

@@ -20,7 +20,7 @@ from schemas.events import Header, ProjectionPromoted
 from streams.store.port import GroupVersion, Store
 from streams.versions.group_log import GroupLog
 from streams.versions.promotable import CUT_OFF_S, ROLLBACK, Check, Choice, Promotable, choose, now_us
-from streams.versions.versions import Promoting, Standing, Versions
+from streams.versions.versions import Promoting, Versions
 from touchline.errors import Refused, Retryable
 
 __all__ = ["WAIT_S", "Passing", "Plan", "Promoted", "Promoter"]
@@ -107,7 +107,7 @@ class Promoter:
 
         A lag alone is looked at again for `LOOK_AGAIN_S`.
         """
-        standing = await self._standing(name)
+        standing = await self._versions.known(name)
         spoke = await self._promotable.spoke(standing) if back else ()
         choice = choose(standing, version, spoke=spoke, back=back, take_over=take_over, at_us=self._at_us())
         until_s = time.monotonic() + LOOK_AGAIN_S
@@ -152,18 +152,18 @@ class Promoter:
         try:
             await self._versions.begin_promotion(name, wanted, instead_of=instead_of)
         except (Retryable, Refused):
-            if (await self._standing(name)).promoting != wanted:
+            if (await self._versions.known(name)).promoting != wanted:
                 raise
         return wanted
 
     async def _check_still(self, choice: Choice, claim: Promoting) -> None:
         """Give the claim back if the version was retired or promoted between the questions and the claim: nothing is on the log yet."""
-        standing = await self._standing(choice.group.group)
+        standing = await self._versions.known(choice.group.group)
         state = standing.state(choice.group.version)
         if not choice.completes and not choice.withdraws and state != "shadow":
             await self._end(choice.group.group, msgspec.structs.replace(claim, version=standing.active))
             raise Refused(
-                f"{choice.group.group} v{choice.group.version} is {state} meanwhile.",
+                f"{choice.group} is {state} meanwhile.",
                 reason="version_changed",
                 next_step="look at `touchline projection status`, then decide anew.",
             )
@@ -237,23 +237,13 @@ class Promoter:
         """Let readers follow. Done again by itself if the store answers too late."""
         await self._patiently(lambda: self._versions.end_promotion(name, claim), time.monotonic() + _RELEASE_S)
 
-    async def _standing(self, name: str) -> Standing:
-        standing = await self._versions.read(name)
-        if standing is None:
-            raise Refused(
-                f"No version of {name} has run here.",
-                reason="no_version",
-                next_step=f"`touchline projection build {name}`, or `touchline worker --group {name}`; names: `touchline projection status`.",
-            )
-        return standing
-
 
 def _refuse(plan: Plan) -> None:
     failed = [check for check in plan.checks if not check.passed]
     if failed:
         group = plan.choice.group
         raise Refused(
-            f"{group.group} v{group.version} cannot be promoted: {'; '.join(check.said for check in failed)}.",
+            f"{group} cannot be promoted: {'; '.join(check.said for check in failed)}.",
             reason=failed[0].name,
             next_step=failed[0].next_step,
         )

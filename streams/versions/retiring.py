@@ -82,9 +82,7 @@ class Retiring:
         standing = await self._versions.read(group.group)
         if standing is None or group.version not in standing.versions:
             there = ", ".join(f"v{one}" for one in sorted(standing.versions)) if standing else "none"
-            raise Refused(
-                f"There is no {_named(group)} (there are: {there}).", reason="no_version", next_step="look at `touchline projection status`."
-            )
+            raise Refused(f"There is no {group} (there are: {there}).", reason="no_version", next_step="look at `touchline projection status`.")
         _refuse_in_use(standing, group)
         await self._refuse_building(group)
         spoke = await Promotable(self._store, self._log).spoke(standing)
@@ -116,7 +114,7 @@ class Retiring:
         builder = await Lease(self._store, group, "").holder(self._at_us())
         if builder:
             raise Refused(
-                f"{_named(group)} is being built by {builder} (machine:process).",
+                f"{group} is being built by {builder} (machine:process).",
                 reason="build_under_way",
                 next_step="end it there with Ctrl-C, then run this again.",
             )
@@ -134,7 +132,7 @@ class Retiring:
         except Refused:
             await self._versions.move(group, "retired", _stored(was), self._at_us())
             raise
-        self._tell(f"{_named(group)} is retired: its workers leave it")
+        self._tell(f"{group} is retired: its workers leave it")
 
     async def _until_left(self, group: GroupVersion) -> None:
         until_s = time.monotonic() + self._wait_s
@@ -145,7 +143,7 @@ class Retiring:
                 self._tell(f"{told} consumer{'s' if told > 1 else ''} still run{'' if told > 1 else 's'} it")
             if time.monotonic() > until_s:
                 raise Retryable(
-                    f"after {self._wait_s:.0f} s {_named(group)} is still run by {_who(members)}; its tables are untouched.",
+                    f"after {self._wait_s:.0f} s {group} is still run by {_who(members)}; its tables are untouched.",
                     next_step="stop these workers (they leave a retired version by themselves unless they hang), then run the same command again.",
                 )
             await asyncio.sleep(_POLL_S)
@@ -167,20 +165,20 @@ class Retiring:
     async def _standing(self, group: GroupVersion) -> Standing:
         standing = await self._versions.read(group.group)
         if standing is None or group.version not in standing.versions:
-            raise Refused(f"{_named(group)} is gone.", reason="no_version", next_step="look at `touchline projection status`.")
+            raise Refused(f"{group} is gone.", reason="no_version", next_step="look at `touchline projection status`.")
         return standing
 
 
 def _refuse_in_use(standing: Standing, group: GroupVersion) -> None:
     if standing.active == group.version:
         raise Refused(
-            f"{_named(group)} is the active version: readers use its tables.",
+            f"{group} is the active version: readers use its tables.",
             reason="active",
             next_step=f"promote another one first: `touchline projection promote {group.group}`.",
         )
     if standing.promoting is not None and standing.promoting.version == group.version:
         raise Refused(
-            f"{standing.promoting.by} is promoting {_named(group)}.",
+            f"{standing.promoting.by} is promoting {group}.",
             reason="promotion_in_progress",
             next_step="look at `touchline projection status`, then decide anew.",
         )
@@ -193,7 +191,3 @@ def _stored(state: str) -> State:
 def _who(members: Sequence[Member]) -> str:
     shown = ", ".join(f"{member.client_id} at {member.host}" for member in members[:_SHOWN_MAX])
     return f"{shown} and {len(members) - _SHOWN_MAX} more" if len(members) > _SHOWN_MAX else shown
-
-
-def _named(group: GroupVersion) -> str:
-    return f"{group.group} v{group.version}"

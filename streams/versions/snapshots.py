@@ -26,6 +26,7 @@ from streams.store.control import state_table_name
 from streams.store.port import GroupVersion, RowWrite, Store
 from streams.versions.promotions import TABLE, Promotion
 from streams.versions.versions import Versions
+from streams.wall_clock import now_us
 from touchline.errors import Retryable
 
 __all__ = ["Snapshots"]
@@ -110,7 +111,7 @@ class Snapshots:
                 if due:
                     await self._publish_all(due, behind)
             except Retryable as error:
-                log.warning("waiting", part=f"{self._group.group}.v{self._group.version}.snapshots", reason=error.what)
+                log.warning("waiting", part=f"{self._group.part}.snapshots", reason=error.what)
             if self._due:  # an import is under way, another version is behind, or the store was not there
                 await asyncio.sleep(_AGAIN_S)
                 self._news.set()
@@ -138,7 +139,7 @@ class Snapshots:
 
     async def _publish_all(self, due: dict[int, Promotion], behind: frozenset[int]) -> None:
         """Publish every subject of these partitions, and note each that is done, but for those that are done again."""
-        group, since_s, n = f"{self._group.group}.v{self._group.version}", time.monotonic(), 0
+        group, since_s, n = self._group.part, time.monotonic(), 0
         log.info("snapshots_published_again", group=group, partitions=sorted(due))
         async with self._turn:
             await self._drain()  # whoever was new right before the promotion is in the table then
@@ -150,7 +151,7 @@ class Snapshots:
             if self._is_due(partition, due) and partition in behind:
                 self._told.add(partition)
             elif self._is_due(partition, due):
-                done: dict[str, Any] = {"published_at": time.time_ns() // 1000}
+                done: dict[str, Any] = {"published_at": now_us()}
                 row = RowWrite(TABLE, (self._group.group, partition, promotion.offset), done, promotion.appended_us + 2)
                 await self._patience.run(lambda: self._store.write([row]))  # noqa: B023 - called before it changes
                 if self._is_due(partition, due):

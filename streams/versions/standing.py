@@ -118,7 +118,7 @@ class Standstill:
         self.must_leave = self.must_leave or bool(why)
         if bool(was) == bool(why) and known and not self.is_final:
             return
-        told = {"group": f"{self._group.group}.v{self._group.version}"}
+        told = {"group": self._group.part}
         if why:
             log.warning("stands_still", **told, why=why, next_step=self._next_step())
         elif was:

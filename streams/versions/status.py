@@ -14,7 +14,6 @@ from streams.store.port import GroupVersion, Store
 from streams.versions.group_log import GroupLog
 from streams.versions.lagging import Lag, lags, worst
 from streams.versions.versions import Standing, State, VersionRow, Versions
-from touchline.errors import Refused
 
 __all__ = ["GroupStatus", "VersionStatus", "statuses"]
 
@@ -103,13 +102,7 @@ async def statuses(store: Store, log: GroupLog, names: Iterable[str], at_us: int
     ends = await log.ends() if wanted else {}
     found = []
     for name in wanted:
-        standing = await Versions(store).read(name)
-        if standing is None:
-            raise Refused(
-                f"No version of {name} has run here.",
-                reason="no_version",
-                next_step=f"`touchline projection build {name}`, or `touchline worker --group {name}`.",
-            )
+        standing = await Versions(store).known(name)
         rows = sorted(standing.versions.values(), key=lambda row: row.version)
         versions = []
         for row in rows:

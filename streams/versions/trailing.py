@@ -111,4 +111,4 @@ class Trailing:
         elif now_s - self._since_s > DEGRADED_AFTER_S:
             self._since_s = now_s
             speakers = sorted(set(waiting.values()))
-            log.warning("waits_for_speaker", group=f"{self._group.group}.v{self._group.version}", speakers=speakers, partitions=sorted(waiting))
+            log.warning("waits_for_speaker", group=self._group.part, speakers=speakers, partitions=sorted(waiting))

@@ -110,16 +110,27 @@ class Versions:
         versions = {row.version: row for row in map(VersionRow.of, rows)}
         return Standing(name, integer(group, "first_version"), integer(group, "active_version"), promoting, versions)
 
+    async def known(self, name: str) -> Standing:
+        """Return how a group stands. Raises `Refused` if none of its versions ever ran."""
+        standing = await self.read(name)
+        if standing is None:
+            raise Refused(
+                f"No version of {name} has run here.",
+                reason="no_version",
+                next_step=f"`touchline projection build {name}`, or `touchline worker --group {name}`; names: `touchline projection status`.",
+            )
+        return standing
+
     async def begin(self, group: GroupVersion, now_us: int) -> Standing:
         """Return how a group stands; where no version of it ever ran, this one is its first: active from the log's beginning."""
         standing = await self.read(group.group)
         if standing is None:
             made = {"first_version": group.version, "active_version": group.version}
             await self._store.swap(_GROUP, (group.group,), made, expected=None)
-            standing = await self._read(group.group)
+            standing = await self.known(group.group)
         if standing.active == group.version and group.version not in standing.versions:
             await self._add(group, "shadow", now_us)
-            standing = await self._read(group.group)
+            standing = await self.known(group.group)
         return standing
 
     async def add(self, group: GroupVersion, now_us: int) -> None:
@@ -130,7 +141,7 @@ class Versions:
         standing = await self.read(group.group)
         if standing is None:
             await self._store.swap(_GROUP, (group.group,), {"first_version": 0, "active_version": 0}, expected=None)
-            standing = await self._read(group.group)
+            standing = await self.known(group.group)
         state = standing.state(group.version)
         if state == "retired":
             await self._change(group, {"state": "building", "changed_at": now_us, "verified": None, "paused": None}, {"state": "retired"})
@@ -138,7 +149,7 @@ class Versions:
             await self._add(group, "building", now_us)
         elif state != "building":
             raise Refused(
-                f"{_named(group)} is {state}: its tables are in use.",
+                f"{group} is {state}: its tables are in use.",
                 reason="version_in_use",
                 next_step="raise the group's version in projections/registry.py and build that one.",
             )
@@ -154,9 +165,9 @@ class Versions:
 
     async def resume(self, group: GroupVersion, now_us: int) -> None:
         """Let a version go on. Raises `Refused` if it does not stand still."""
-        row = (await self._read(group.group)).versions.get(group.version)
+        row = (await self.known(group.group)).versions.get(group.version)
         if row is None or not row.paused:
-            raise Refused(f"{_named(group)} is not paused.", reason="not_paused", next_step=_LOOK)
+            raise Refused(f"{group} is not paused.", reason="not_paused", next_step=_LOOK)
         await self._change(group, {"paused": None, "changed_at": now_us}, {"paused": row.paused})
 
     async def note_verified(self, group: GroupVersion, result: str, now_us: int) -> None:
@@ -175,7 +186,7 @@ class Versions:
             "promoting_at": promoting.since_us,
         }
         if not await self._store.swap(_GROUP, (name,), claim, expected=wanted):
-            found = (await self._read(name)).promoting
+            found = (await self.known(name)).promoting
             who = f"{found.by} is promoting version {found.version}" if found else "somebody else has just promoted one"
             raise Refused(f"{name}: {who}.", reason="promotion_in_progress", next_step=_LOOK)
 
@@ -183,7 +194,7 @@ class Versions:
         """Let readers follow: the promoted version is the active one. Raises `Refused` if another promotion has come in between."""
         done: dict[str, CellValue] = {"active_version": promoting.version, "promoting": None, "promotion_id": None, "promoting_at": None}
         if not await self._store.swap(_GROUP, (name,), done, expected={"promotion_id": promoting.id}):
-            standing = await self._read(name)
+            standing = await self.known(name)
             if standing.active != promoting.version or standing.promoting is not None:
                 raise Refused(
                     f"{name}: another promotion has come in between.", reason="promotion_lost", next_step="see `touchline projection status`."
@@ -195,17 +206,7 @@ class Versions:
     async def _change(self, group: GroupVersion, columns: Mapping[str, CellValue], expected: Mapping[str, CellValue]) -> None:
         if not await self._store.swap(_VERSION, tuple(group), columns, expected=expected):
             raise Refused(
-                f"{_named(group)} has changed meanwhile.",
+                f"{group} has changed meanwhile.",
                 reason="version_changed",
                 next_step="look at `touchline projection status`, then try again.",
             )
-
-    async def _read(self, name: str) -> Standing:
-        standing = await self.read(name)
-        if standing is None:
-            raise Refused(f"No version of {name} has run here.", reason="no_version", next_step=f"`touchline worker --group {name}`.")
-        return standing
-
-
-def _named(group: GroupVersion) -> str:
-    return f"{group.group} v{group.version}"

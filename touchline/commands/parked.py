@@ -59,7 +59,7 @@ def list_(
     else:
         from touchline.terminal import console, draw_table
 
-        rows = [(_name(one.group), one.parked.customer, _since(one), str(one.parked.n), one.parked.reason, one.parked.failed_at) for one in found]
+        rows = [(one.group.part, one.parked.customer, _since(one), str(one.parked.n), one.parked.reason, one.parked.failed_at) for one in found]
         draw_table(console(), ("group", "customer", "since", ">waiting", "reason", "where"), rows)
         typer.echo(f"{len(found):,} parked. Why: touchline parked show GROUP CUSTOMER. Once the code is mended: touchline parked retry GROUP --all")
 
@@ -246,10 +246,10 @@ def _repairing(tenant: str | None, by: str | None, question: "Callable[[Repair],
 def _tell(found: Any, *, as_json: bool, dry_run: bool) -> None:  # noqa: ANN401 - outcomes, or explanations of a dry run
     """Print what became, or would become, of each customer; exit 1 if one waits on."""
     if dry_run:
-        lines = [(_name(one.group), one.parked.customer, it.failure.reason if it.failure else None, "") for one, it in found]
+        lines = [(one.group.part, one.parked.customer, it.failure.reason if it.failure else None, "") for one, it in found]
     else:
         lines = [
-            (_name(one.group), one.customer, one.parked.reason if one.parked else None, one.parked.failed_at if one.parked else "") for one in found
+            (one.group.part, one.customer, one.parked.reason if one.parked else None, one.parked.failed_at if one.parked else "") for one in found
         ]
     if as_json:
         typer.echo(json.dumps([{"group": g, "customer": c, "folded": reason is None, "reason": reason} for g, c, reason, _ in lines]))
@@ -268,7 +268,7 @@ def _foretell(found: "list[tuple[Request, Folds]]", differences: list[list[Any]]
     for number, (request, folds) in enumerate(found):
         failure = folds.after.failure
         changed = [str(one) for one in differences[number]] if differences else []
-        form: dict[str, Any] = {"group": _name(request.group), "customer": request.customer, "leaves_out": [one.id for one in folds.excluded]}
+        form: dict[str, Any] = {"group": request.group.part, "customer": request.customer, "leaves_out": [one.id for one in folds.excluded]}
         form |= {"folds": failure is None, "reason": failure.reason if failure else None, "changes": changed}
         said.append(form)
     if as_json:
@@ -289,12 +289,8 @@ def _foretell(found: "list[tuple[Request, Folds]]", differences: list[list[Any]]
 def _form(one: "Waiting") -> dict[str, Any]:
     parked = one.parked
     known = {"reason": parked.reason, "where": parked.failed_at, "traceback_digest": parked.traceback_digest, "waiting": parked.n}
-    return {"group": _name(one.group), "customer": parked.customer, "since": _since(one), **known}
+    return {"group": one.group.part, "customer": parked.customer, "since": _since(one), **known}
 
 
 def _since(one: "Waiting") -> str:
     return f"{one.parked.first_partition}/{one.parked.first_offset}"
-
-
-def _name(group: tuple[str, int]) -> str:
-    return f"{group[0]}.v{group[1]}"

@@ -114,7 +114,7 @@ def _draw_plan(plan: "Plan") -> None:
     choice, on = plan.choice, console()
     rows = [(check.name, "yes" if check.passed else "NO", check.said, check.next_step) for check in plan.checks]
     doing = f"completing the {'rollback' if choice.back else 'promotion'} that was cut off" if choice.completes else "this would be done"
-    draw_table(on, ("question", "well", "answer", "next"), rows, title=f"{choice.group.group} v{choice.group.version}: {doing}")
+    draw_table(on, ("question", "well", "answer", "next"), rows, title=f"{choice.group}: {doing}")
     on.print()
     if not plan.is_possible:
         on.print("It would be refused. Nothing was changed.")
@@ -126,7 +126,7 @@ def _draw_plan(plan: "Plan") -> None:
 
 def _say(done: "Promoted") -> None:
     group, demoted = done.choice.group, done.choice.demoted
-    typer.echo(f"{group.group} v{group.version} is active: a record in each of {done.partitions} partitions, {done.took_s:.1f} s; readers follow.")
+    typer.echo(f"{group} is active: a record in each of {done.partitions} partitions, {done.took_s:.1f} s; readers follow.")
     if demoted is None:
         return
     if done.demoted_absent:

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import re
-import time
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+from streams.wall_clock import now_us
 
 if TYPE_CHECKING:
     from streams.verify.report import Report
@@ -94,7 +95,7 @@ async def _compare(
             if dry_run:
                 return sides, plan, None
             report = await run.run()
-        await versions.note_verified(sides.versions[1], report.noted(), time.time_ns() // 1000)
+        await versions.note_verified(sides.versions[1], report.noted(), now_us())
         return sides, plan, report
 
 

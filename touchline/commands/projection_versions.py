@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.wall_clock import now_us
 from touchline.errors import Refused
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def status(
 
     async def read() -> "list[GroupStatus]":
         async with tables.connected(settings) as store:
-            return await statuses(store, KafkaGroupLog(settings, Codec()), [group] if group else [], time.time_ns() // 1000)
+            return await statuses(store, KafkaGroupLog(settings, Codec()), [group] if group else [], now_us())
 
     found = asyncio.run(read())
     if as_json:
@@ -78,7 +79,7 @@ def resume(
             versions = Versions(store)
             standing = await versions.read(name)
             chosen = GroupVersion(name, _paused(name, standing, number))
-            await versions.resume(chosen, time.time_ns() // 1000)
+            await versions.resume(chosen, now_us())
             return chosen, standing.versions[chosen.version].paused if standing else ""
 
     chosen, why = asyncio.run(run())
@@ -170,7 +171,7 @@ def _refuse_unsaid(plan: "Retirement", *, leave: bool) -> None:
     group = plan.group
     if plan.unsaid and not leave:
         raise Refused(
-            f"{group.group} v{group.version}: {_said_unsaid(plan)}.",
+            f"{group}: {_said_unsaid(plan)}.",
             reason="unsaid",
             next_step=f"let `touchline worker --group {group.group}@{group.version}` run until this is so no more; or add --leave-unsaid.",
         )
@@ -253,7 +254,7 @@ def _draw_retirement(plan: "Retirement") -> None:
     from touchline.terminal import console
 
     on, group = console(), plan.group
-    on.print(f"{group.group} v{group.version} ({plan.was}) would be retired. Nothing was changed.", markup=False)
+    on.print(f"{group} ({plan.was}) would be retired. Nothing was changed.", markup=False)
     if plan.needed:
         on.print(f"A rollback leads to it: it takes --confirm {group.group}@{group.version}.", markup=False)
     if plan.unsaid:

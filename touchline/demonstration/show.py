@@ -19,6 +19,7 @@ from projections.registry import GROUPS
 from schemas.topics import CHANNELS, topics
 from streams.cluster import Cluster
 from streams.versions.choosing import running_groups, wanted
+from streams.wall_clock import now_us
 from touchline.commands.stack import start_stack
 from touchline.commands.store import migrate_store
 from touchline.demonstration.feed import SOURCE, CentreFeed, Seen
@@ -152,7 +153,7 @@ class _NoLive:
 async def _consumer_groups(settings: Settings) -> list[str]:
     """Return the consumer groups of the group versions that the worker runs."""
     async with connected(settings) as store:
-        running = await running_groups(store, [one for one in wanted(settings.groups) if one.name in GROUPS], time.time_ns() // 1000)
+        running = await running_groups(store, [one for one in wanted(settings.groups) if one.name in GROUPS], now_us())
     return [f"{settings.topic_prefix}.{group.name}.v{group.version}" for group in running]
 
 
