@@ -15,7 +15,7 @@ from streams.log.reader import LogReader
 from streams.log.target import KafkaTarget
 from streams.wall_clock import now_us
 from touchline.errors import Misconfigured, Refused
-from touchline.log_bars import LogBar
+from touchline.progress_bar import ProgressBar
 from touchline.settings import Settings
 
 __all__ = ["TOPICS", "export_log", "import_log"]
@@ -26,7 +26,7 @@ TOPICS: Final = ("interaction", "config")
 _CONFIG: Final = "config"
 
 
-def export_log(settings: Settings, folder: Path, topics: tuple[str, ...] | None, workers: int, bar: LogBar) -> dict[str, Any]:
+def export_log(settings: Settings, folder: Path, topics: tuple[str, ...] | None, workers: int, bar: ProgressBar) -> dict[str, Any]:
     """Bring a folder up to the ends of the log as of now; return what it holds.
 
     `topics` None: those that the folder has, else all. Raises `Refused` for a folder of another log, `Misconfigured` without topics.
@@ -76,7 +76,7 @@ def export_log(settings: Settings, folder: Path, topics: tuple[str, ...] | None,
     }
 
 
-def import_log(settings: Settings, folder: Path, bar: LogBar, *, dry_run: bool) -> dict[str, Any]:
+def import_log(settings: Settings, folder: Path, bar: ProgressBar, *, dry_run: bool) -> dict[str, Any]:
     """Bring an export onto this installation's topics; return what became of it. With `dry_run` everything is checked and nothing appended."""
     manifest = load(folder)
     if manifest is None:
@@ -130,7 +130,7 @@ def _chosen(folder: Path, manifest: Manifest | None, topics: tuple[str, ...] | N
     return held
 
 
-def _write(brokers: str, folder: Path, manifest: Manifest, workers: int, bar: LogBar) -> None:
+def _write(brokers: str, folder: Path, manifest: Manifest, workers: int, bar: ProgressBar) -> None:
     """Write what is missing, and the manifest after each segment."""
     todo = jobs(manifest)
     if not todo:

@@ -1,4 +1,4 @@
-"""How far an export or import of the log has come, on standard error: done, rate, time left. Silent where that is no terminal."""
+"""How far long work on the log has come, on standard error: done, rate, time left. Silent where that is no terminal."""
 
 from types import TracebackType
 from typing import Self
@@ -6,10 +6,10 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-__all__ = ["LogBar"]
+__all__ = ["ProgressBar"]
 
 
-class LogBar:
+class ProgressBar:
     """One bar, for one step after the other; a context manager."""
 
     def __init__(self, *, shown: bool) -> None:

@@ -3,17 +3,13 @@
 `streams/what_if/what_if.py` says what is counted; this module finds the files, the log and the rules that were published.
 """
 
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from projections.rules import Rulebook
 from schemas.codec import Codec
@@ -25,6 +21,7 @@ from streams.what_if.processes import folded
 from streams.what_if.report import Report
 from streams.what_if.what_if import LogSource, Question
 from touchline.errors import Misconfigured
+from touchline.progress_bar import ProgressBar
 from touchline.publishing import published_rules, read_file
 from touchline.settings import Settings
 
@@ -69,7 +66,8 @@ def compare(settings: Settings, asked: Asked) -> Report:
     opened = partial(_opened, settings.brokers, topic)
     with opened() as source:
         plan = planned(source, partitions, question, rules, Codec())
-    with _Bar(plan.records) as bar:
+    with ProgressBar(shown=True) as bar:
+        bar.step("what-if", plan.records)
         before, after = folded(plan, question, opened, asked.workers, bar.tell)
     return Report(
         tenant=asked.tenant,
@@ -109,28 +107,3 @@ def _versions(rules: Sequence[Published]) -> str:
         return " (none was published)"
     first, last = rules[0].book.version, rules[-1].book.version
     return f" (version {last})" if first == last else f" (versions {first} to {last})"
-
-
-class _Bar:
-    """How far it is, on standard error: records, rate, time left. A context manager."""
-
-    def __init__(self, total: int) -> None:
-        console = Console(stderr=True)
-        columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-        self._task = self._progress.add_task("what-if", total=total, said="")
-        self._done = 0
-        self._began_s = time.monotonic()
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._progress.stop()
-
-    def tell(self, records: int) -> None:
-        """Show that so many more were read."""
-        self._done += records
-        rate = self._done / max(time.monotonic() - self._began_s, 0.1)
-        self._progress.update(self._task, completed=self._done, said=f"{self._done:,} records, {rate:,.0f}/s")

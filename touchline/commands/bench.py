@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from benchmarks.clocks import ClocksPlan
+    from benchmarks.figures import Section
     from benchmarks.pipeline import Plan
     from benchmarks.replay import ReplayPlan
+    from benchmarks.stage import Stage
 
 __all__ = ["register"]
 
@@ -56,28 +60,10 @@ def pipeline(
 
     Example: touchline bench pipeline --events 50000 --only job --only codec
     """
-    from rich.console import Console
-
-    from benchmarks.pipeline import circumstances, measured
-    from benchmarks.show import WIDTH, show
-    from benchmarks.show import as_json as to_json
-    from benchmarks.stage import staged
-    from touchline.logging import configure_logging
+    from benchmarks.pipeline import measured
 
     plan = _plan(events, repeat, only or [], memory=memory, everything=everything)
-    configure_logging("error")
-    console, progress, found = Console(highlight=False), Console(stderr=True, highlight=False), []
-    console.width = max(console.width, WIDTH)
-    with progress.status("Starting the servers") as spinner, staged(here=here, say=progress.print) as stage:
-        for section in measured(stage, plan, spinner.update):
-            found.append(section)
-            if not as_json:
-                show(section, console)
-        said = circumstances(stage)
-    if as_json:
-        typer.echo(json.dumps(to_json(found, {"events": events, "repeat": repeat, **said})))
-    else:
-        console.print(f"\n{said['cpus']} CPUs shared by clients and servers, load {said['load']} at the end, Python {said['python']}.", style="dim")
+    _on_servers(lambda stage, say: measured(stage, plan, say), {"events": events, "repeat": repeat}, here=here, as_json=as_json)
 
 
 def clocks(
@@ -140,27 +126,35 @@ def replay(
 
     Example: touchline bench replay --only job --events 100000
     """
+    from benchmarks.replay import measured
+
+    plan = _replay_plan(events, repeat, memory_events, only or [])
+    _on_servers(lambda stage, say: measured(stage, plan, say), {"events": events, "repeat": repeat}, here=here, as_json=as_json)
+
+
+def _on_servers(
+    measured: "Callable[[Stage, Callable[[str], None]], Iterable[Section]]", options: dict[str, object], *, here: bool, as_json: bool
+) -> None:
+    """Measure on servers, showing each section as it comes, or all as one JSON object; then under which circumstances."""
     from rich.console import Console
 
     from benchmarks.pipeline import circumstances
-    from benchmarks.replay import measured
     from benchmarks.show import WIDTH, show
     from benchmarks.show import as_json as to_json
     from benchmarks.stage import staged
     from touchline.logging import configure_logging
 
-    plan = _replay_plan(events, repeat, memory_events, only or [])
     configure_logging("error")
     console, progress, found = Console(highlight=False), Console(stderr=True, highlight=False), []
     console.width = max(console.width, WIDTH)
     with progress.status("Starting the servers") as spinner, staged(here=here, say=progress.print) as stage:
-        for section in measured(stage, plan, spinner.update):
+        for section in measured(stage, spinner.update):
             found.append(section)
             if not as_json:
                 show(section, console)
         said = circumstances(stage)
     if as_json:
-        typer.echo(json.dumps(to_json(found, {"events": events, "repeat": repeat, **said})))
+        typer.echo(json.dumps(to_json(found, {**options, **said})))
     else:
         console.print(f"\n{said['cpus']} CPUs shared by clients and servers, load {said['load']} at the end, Python {said['python']}.", style="dim")
 

@@ -36,11 +36,11 @@ def export(
     May be interrupted at any moment and run again: it goes on after the last whole file. Run on a folder that is complete it adds
     what came since. Personal data stays sealed; the keys are not in it.
     """
-    from touchline.log_bars import LogBar
     from touchline.log_transfer import export_log
+    from touchline.progress_bar import ProgressBar
 
     chosen = _topics(topic)
-    with _told_how_to_go_on(), LogBar(shown=not as_json) as bar:
+    with _told_how_to_go_on(), ProgressBar(shown=not as_json) as bar:
         done = export_log(load_settings(), folder, chosen, workers, bar)
     if as_json:
         typer.echo(json.dumps(done))
@@ -64,10 +64,10 @@ def import_(
     No worker may run meanwhile. May be interrupted at any moment and run again: it goes on where it was. Workers that are started
     afterwards fold the log from its beginning and send nothing of it again.
     """
-    from touchline.log_bars import LogBar
     from touchline.log_transfer import import_log
+    from touchline.progress_bar import ProgressBar
 
-    with _told_how_to_go_on(), LogBar(shown=not as_json) as bar:
+    with _told_how_to_go_on(), ProgressBar(shown=not as_json) as bar:
         done = import_log(load_settings(), folder, bar, dry_run=dry_run)
     if as_json:
         typer.echo(json.dumps(done))
