@@ -19,6 +19,7 @@ from projections.registry import GROUPS
 from schemas.codec import Codec
 from schemas.events import AlertRaised, Header, MessageReceived
 from streams.cluster import Cluster
+from streams.log.reader import read_topic
 from touchline.errors import TouchlineError
 from touchline.publishing import await_told, publish, read_file
 from touchline.settings import Settings
@@ -204,7 +205,7 @@ def _wait_until_folded(settings: Settings, before_s: float) -> None:
 def _raised(settings: Settings) -> dict[str, int]:
     """Return when the alert of each conversation was first appended, epoch µs by the broker's clock."""
     codec, found = Codec(), dict[str, int]()
-    for batch in Cluster(settings.brokers).read(settings.topic("alert")):
+    for batch in read_topic(settings.brokers, settings.topic("alert")):
         for record in batch.records:
             event = codec.decode(record.value)
             if isinstance(event, AlertRaised) and event.header.conversation_id is not None:

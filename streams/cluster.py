@@ -11,13 +11,11 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.topics import TopicSpec
-from streams.records import Batch, RawRecord
 from touchline.errors import Misconfigured, Retryable
 
 __all__ = ["Cluster", "Member", "Place", "TopicOutcome", "unwell", "watermarks"]
 
 REQUEST_TIMEOUT_S = 10.0
-READ_RECORDS_MAX = 500
 
 _NO_GROUP = frozenset({KafkaError.GROUP_ID_NOT_FOUND})
 
@@ -107,15 +105,6 @@ class Cluster:
         finally:
             consumer.close()
 
-    def read(self, topic: str) -> list[Batch]:
-        """Return every record of a small topic, up to its end as of now, by partition; nothing if there is no such topic."""
-        ranges = {place: span for place, span in self.ranges([topic]).items() if span[0] < span[1]}
-        consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": "touchline-reader", "enable.auto.commit": False, "log_level": 2})
-        try:
-            return [Batch(place.partition, _read(consumer, place, *span), topic=topic) for place, span in sorted(ranges.items())]
-        finally:
-            consumer.close()
-
     def topics(self) -> dict[str, int]:
         """Return how many partitions each topic has. Raises `Retryable` if no broker answers."""
         try:
@@ -159,25 +148,6 @@ class Cluster:
                 return False
             raise unwell(error) from error
         return True
-
-
-def _read(consumer: Consumer, place: Place, first: int, end: int) -> list[RawRecord]:
-    """Return the records of one partition in [first, end). Raises `Retryable` if the broker falls silent."""
-    consumer.assign([TopicPartition(place.topic, place.partition, first)])
-    found: list[RawRecord] = []
-    at = first
-    while at < end:
-        messages = consumer.consume(min(READ_RECORDS_MAX, end - at), REQUEST_TIMEOUT_S)  # it waits until it has so many
-        if not messages:
-            raise Retryable(f"{place.topic} partition {place.partition} ends at {end}, but nothing came after {at}.", next_step="try again.")
-        for message in messages:
-            error = message.error()
-            if error is not None:
-                raise unwell(KafkaException(error))
-            at = message.offset() + 1  # type: ignore[operator] # as in `poll`
-            if at <= end:
-                found.append(RawRecord(at - 1, message.key(), message.value() or b"", message.timestamp()[1] * 1000))
-    return found
 
 
 def watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:

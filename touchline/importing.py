@@ -24,7 +24,7 @@ from touchline.publishing import clear_attributes
 from touchline.settings import Settings
 from touchline.tables import connected
 
-__all__ = ["Importing", "importing", "now_us"]
+__all__ = ["Importing", "importing"]
 
 DELIVERY_TIMEOUT_S = 600
 """An import has time: waiting longer keeps the order of what it sends."""

@@ -13,12 +13,13 @@ from projections.sla.policy import holiday_years, read_policies
 from schemas.codec import Codec
 from schemas.record import instant
 from streams.cluster import Cluster
+from streams.log.reader import read_topic
 from streams.published import KEY, Published, publication, published
 from streams.wall_clock import now_us
 from touchline.errors import Misconfigured, Retryable
 from touchline.settings import Settings
 
-__all__ = ["await_told", "clear_attributes", "config_of", "now_us", "publish", "published_rules", "read_file"]
+__all__ = ["await_told", "clear_attributes", "config_of", "publish", "published_rules", "read_file"]
 
 
 _POLL_S: Final = 0.2
@@ -72,7 +73,7 @@ def await_told(settings: Settings, version: int, wait_s: float) -> bool:
 
 def published_rules(settings: Settings, tenant: str) -> list[Published]:
     """Return every rulebook of a tenant, in the order of publication. Raises `Retryable` if no broker answers."""
-    return published(Cluster(settings.brokers).read(settings.topic("config")), Codec(), tenant)
+    return published(read_topic(settings.brokers, settings.topic("config")), Codec(), tenant)
 
 
 def config_of(rules: Sequence[Published]) -> Config:

@@ -9,14 +9,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeVar
-from uuid import uuid4
 
 from projections.registry import GROUPS
 from schemas.codec import Codec
 from schemas.events import Quarantined
 from schemas.topics import CHANNELS
 from streams.cluster import Cluster, Place
-from streams.kafka import Subscription
+from streams.log.reader import LogReader
 from streams.store.cassandra import CassandraStore
 from streams.store.columns import text
 from streams.store.parked import ParkedCustomers
@@ -37,7 +36,6 @@ _SILENT: Final[set[tuple[str, str]]] = set()
 """Servers that did not answer in time; in this process they are not waited for again."""
 
 _TAIL_RECORDS_MAX: Final = 1000
-_TAIL_WAIT_S: Final = 3.0
 _PARKED_SHOWN_MAX: Final = 10
 
 
@@ -168,23 +166,13 @@ async def _known(store: Store) -> list[_Known]:
 def _reasons(brokers: str, topic: str, ranges: dict[Place, tuple[int, int]]) -> Counter[str]:
     """Count the reasons of the last records of a topic, `_TAIL_RECORDS_MAX` of them at most."""
     each = max(1, _TAIL_RECORDS_MAX // max(1, sum(high > low for low, high in ranges.values())))
-    starts = {place: max(low, high - each) for place, (low, high) in ranges.items()}
-    left = {place: high for place, (_, high) in ranges.items() if high > starts[place]}
-    subscription = Subscription(brokers, f"touchline-status-{uuid4()}", [topic], assigned=lambda _: starts, revoked=lambda _: None)
     codec, reasons = Codec(), Counter[str]()
-    try:
-        for _ in range(int(_TAIL_WAIT_S / 0.1)):
-            if not left:
-                break
-            for batch in subscription.poll(_TAIL_RECORDS_MAX, 0.1):
+    with LogReader(brokers, topic, queued_kbytes=1024) as reader:
+        for place, (low, high) in ranges.items():
+            for batch in reader.batches(place.partition, max(low, high - each), high):
                 for record in batch.records:
                     note = codec.decode(record.value)
                     reasons[note.reason if isinstance(note, Quarantined) else "unreadable"] += 1
-                place = Place(topic, batch.partition)
-                if batch.records[-1].offset + 1 >= left.get(place, 0):
-                    left.pop(place, None)
-    finally:
-        subscription.close()
     return reasons
 
 

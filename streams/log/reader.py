@@ -11,11 +11,11 @@ from typing import Final, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.cluster import unwell, watermarks
+from streams.cluster import Cluster, unwell, watermarks
 from streams.records import Batch, RawRecord
 from touchline.errors import Misconfigured, Retryable
 
-__all__ = ["LogReader"]
+__all__ = ["LogReader", "read_topic"]
 
 SILENCE_MAX_S: Final = 30.0
 """After so long without a record that must be there the broker counts as unwell."""
@@ -136,3 +136,14 @@ class LogReader:
                 raise Retryable(
                     f"{self.topic} partition {partition}: nothing came after {at}.", next_step="see `touchline status`; then run it again."
                 )
+
+
+def read_topic(brokers: str, topic: str) -> list[Batch]:
+    """Return every record of a small topic, up to its end as of now, by partition; nothing if there is no such topic. Raises `Retryable`."""
+    ranges = sorted(Cluster(brokers).ranges([topic]).items())
+    with LogReader(brokers, topic, queued_kbytes=1024) as reader:
+        return [
+            Batch(place.partition, [record for batch in reader.batches(place.partition, first, end) for record in batch.records], topic=topic)
+            for place, (first, end) in ranges
+            if first < end
+        ]

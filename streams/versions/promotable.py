@@ -16,7 +16,7 @@ from streams.versions.versions import Promoting, Standing, VersionRow
 from streams.wall_clock import now_us
 from touchline.errors import Refused
 
-__all__ = ["CUT_OFF_S", "LAG_RECORDS_MAX", "LAG_S_MAX", "ROLLBACK", "Check", "Choice", "Promotable", "choose", "now_us"]
+__all__ = ["CUT_OFF_S", "LAG_RECORDS_MAX", "LAG_S_MAX", "ROLLBACK", "Check", "Choice", "Promotable", "choose"]
 
 CUT_OFF_S: Final = 60.0
 """A promotion that nobody has renewed for so long counts as cut off."""

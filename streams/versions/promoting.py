@@ -19,8 +19,9 @@ import msgspec
 from schemas.events import Header, ProjectionPromoted
 from streams.store.port import GroupVersion, Store
 from streams.versions.group_log import GroupLog
-from streams.versions.promotable import CUT_OFF_S, ROLLBACK, Check, Choice, Promotable, choose, now_us
+from streams.versions.promotable import CUT_OFF_S, ROLLBACK, Check, Choice, Promotable, choose
 from streams.versions.versions import Promoting, Versions
+from streams.wall_clock import now_us
 from touchline.errors import Refused, Retryable
 
 __all__ = ["WAIT_S", "Passing", "Plan", "Promoted", "Promoter"]

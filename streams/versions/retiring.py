@@ -16,9 +16,10 @@ from streams.store.excluded import ExcludedRecords
 from streams.store.parked import ParkedCustomers
 from streams.store.port import Checkpoint, GroupVersion, RowWrite, Store
 from streams.versions.group_log import GroupLog
-from streams.versions.promotable import Promotable, now_us
+from streams.versions.promotable import Promotable
 from streams.versions.unsaid import unsaid
 from streams.versions.versions import Standing, State, Versions
+from streams.wall_clock import now_us
 from touchline.errors import Refused, Retryable
 
 __all__ = ["WAIT_S", "Retired", "Retirement", "Retiring"]

@@ -13,6 +13,7 @@ from projections.rules import rulebook_of
 from schemas.codec import Codec
 from schemas.events import ConfigPublished, MessageReceived
 from streams.cluster import Cluster, Place
+from streams.log.reader import read_topic
 from streams.published import announced
 from tests.support.harness import Installation, installed
 from tests.support.processes import run, until
@@ -91,7 +92,7 @@ def test_a_broadcaster_that_is_killed_is_completed_by_the_next_one(here: Install
         until(lambda: is_broadcast(here), 60, "everything is told")
         assert worker.stop() == 0
     topic = here.settings.topic("config")
-    [batch] = Cluster(here.settings.brokers).read(topic)
+    [batch] = read_topic(here.settings.brokers, topic)
     assert Cluster(here.settings.brokers).end_offsets([topic]) == {Place(topic, 0): len(batch.records)}
     said = {record.offset + 1: CODEC.encode(event) for record in batch.records if isinstance(event := announced(record, CODEC), ConfigPublished)}
     for found in told(here).values():

@@ -15,6 +15,7 @@ from projections.registry import GROUPS
 from projections.rules import Rulebook
 from projections.sla.conditions import Context
 from schemas.codec import Codec
+from streams import wall_clock
 from streams.plain import instant_us
 from streams.published import Published, publication, published
 from streams.records import Batch, RawRecord
@@ -57,6 +58,7 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
     monkeypatch.setattr(publishing, "publish", made.publish)
     monkeypatch.setattr(publishing, "published_rules", made.read)
     monkeypatch.setattr(publishing, "now_us", lambda: NOW_US)
+    monkeypatch.setattr(wall_clock, "now_us", lambda: NOW_US)
     monkeypatch.setattr(publishing, "await_told", lambda _settings, version, wait_s: version <= wait_s)
     return made
 

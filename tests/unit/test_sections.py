@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -54,31 +54,26 @@ class FakeCluster:
         return dict(self.committed_by[group_id])
 
 
-class FakeSubscription:
-    """Hands out what lies in the quarantine topic from the offsets that were asked for."""
+class FakeReader:
+    """Hands out what lies in the quarantine topic in the ranges that are asked for."""
 
     records: Mapping[int, list[bytes]] = {}
     closed = 0
 
-    def __init__(self, brokers: str, group_id: str, topics: Iterable[str], **callbacks: Any) -> None:
-        assert group_id.startswith("touchline-status-"), "it disturbs no group of the product"
-        del brokers, topics
-        starts = callbacks["assigned"]([])
-        self._batches = self._lying(starts)
+    def __init__(self, brokers: str, topic: str, **options: Any) -> None:
+        del brokers, options
+        self._topic = topic
 
-    def _lying(self, starts: Mapping[Place, int]) -> Iterator[Batch]:
-        for place, start in starts.items():
-            found = [RawRecord(n, None, raw, 0) for n, raw in enumerate(self.records[place.partition]) if n >= start]
-            if found:
-                yield Batch(place.partition, found, 0, place.topic)
+    def __enter__(self) -> Self:
+        return self
 
-    def poll(self, records_max: int, timeout_s: float) -> list[Batch]:
-        del records_max, timeout_s
-        batch = next(self._batches, None)
-        return [] if batch is None else [batch]
-
-    def close(self) -> None:
+    def __exit__(self, *error: object) -> None:
         type(self).closed += 1
+
+    def batches(self, partition: int, first: int, end: int) -> Iterator[Batch]:
+        found = [RawRecord(n, None, raw, 0) for n, raw in enumerate(self.records[partition]) if first <= n < end]
+        if found:
+            yield Batch(partition, found, 0, self._topic)
 
 
 class FakeCassandra:
@@ -98,7 +93,7 @@ class FakeCassandra:
 @pytest.fixture(autouse=True)
 def _world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sections, "Cluster", FakeCluster)
-    monkeypatch.setattr(sections, "Subscription", FakeSubscription)
+    monkeypatch.setattr(sections, "LogReader", FakeReader)
     monkeypatch.setattr(sections, "CassandraStore", FakeCassandra)
     monkeypatch.setattr(sections, "_SILENT", set())
     monkeypatch.setattr(FakeCassandra, "store", MemoryStore(known_tables()))
@@ -218,14 +213,14 @@ def test_quarantined_counts_all_and_reads_the_newest_thousand_for_their_reasons(
 
     topic = "touchline.quarantine.v1"
     lying = {0: [note("old")] * 1500 + [note("future_dated")] * 500, 1: [note("wrong_type")] * 2 + [b"junk"], 2: []}
-    monkeypatch.setattr(FakeSubscription, "records", lying)
+    monkeypatch.setattr(FakeReader, "records", lying)
     monkeypatch.setattr(FakeCluster, "ends", {Place(topic, n): len(found) for n, found in lying.items()})
-    before = FakeSubscription.closed
+    before = FakeReader.closed
     section = sections.quarantined(SETTINGS)
     assert section is not None
     assert section.title == "Quarantined: 2,003 in 90 days; reasons of the newest 503"
     assert section.data["reasons"] == {"future_dated": 500, "wrong_type": 2, "unreadable": 1}
-    assert FakeSubscription.closed == before + 1
+    assert FakeReader.closed == before + 1
 
 
 def test_before_anything_has_run_there_is_nothing_to_show(monkeypatch: pytest.MonkeyPatch) -> None:

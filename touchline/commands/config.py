@@ -62,6 +62,7 @@ def publish(
 
     Open clocks keep what they have, unless their policy says `apply_to_open = true`.
     """
+    from streams import wall_clock
     from streams.plain import utc
     from touchline import publishing
     from touchline.rules_shown import counts
@@ -71,7 +72,7 @@ def publish(
     book = publishing.read_file(file, effective_at_us=effective_us)
     rules = publishing.publish(settings, tenant or settings.tenant, book, effective_us)
     mine = rules[-1]
-    in_force = publishing.config_of(rules).at(publishing.now_us()).version
+    in_force = publishing.config_of(rules).at(wall_clock.now_us()).version
     told = publishing.await_told(settings, mine.book.version, wait)
     if as_json:
         times = {"effective_at": utc(mine.book.effective_at_us), "published_at": utc(mine.published_us)}
@@ -91,6 +92,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show the rules in force, and every version that was published. Times are UTC."""
+    from streams import wall_clock
     from touchline import publishing
     from touchline.rules_shown import book_json, draw_book
     from touchline.terminal import console
@@ -98,7 +100,7 @@ def show(
     settings = load_settings()
     at_us = _time("--as-of", as_of)
     rules = publishing.published_rules(settings, tenant or settings.tenant)
-    book = publishing.config_of(rules).at(publishing.now_us() if at_us is None else at_us)
+    book = publishing.config_of(rules).at(wall_clock.now_us() if at_us is None else at_us)
     mine = next((one for one in rules if one.book.version == book.version), None)
     if as_json:
         typer.echo(json.dumps(book_json(book, mine.published_us) if mine else {"version": 0}, ensure_ascii=False))
@@ -125,6 +127,7 @@ def explain(
     language, direction, tags, segments (lists: a,b) and attributes.NAME.
     """
     from projections.sla.conditions import Context
+    from streams import wall_clock
     from touchline import explaining, publishing
     from touchline.rules_shown import draw_explained
     from touchline.terminal import console
@@ -134,7 +137,7 @@ def explain(
     at_us = _time("--at", at)
     book = None if file is None else publishing.read_file(file)
     clocks: list[ClockRow] = []
-    known, start_us = Context(), publishing.now_us()
+    known, start_us = Context(), wall_clock.now_us()
     settings = load_settings()
     whose = tenant or settings.tenant
     if conversation is not None:

@@ -93,7 +93,8 @@ async def _ingest(
     from connectors import files
     from connectors.pace import Pace, wait_for_resolver
     from schemas.handles import provider_id
-    from touchline.importing import importing, now_us
+    from streams.wall_clock import now_us
+    from touchline.importing import importing
     from touchline.keyring.keyfile import KeyFile
 
     keys = KeyFile.load_or_create(settings.key_file)

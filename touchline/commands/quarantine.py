@@ -116,8 +116,8 @@ def retry(
     What is still wrong with it is said, and nothing is sent. Sent twice, the same event is known and changes nothing.
     """
     from connectors.contract import Draft
+    from streams.wall_clock import now_us
     from touchline import quarantined
-    from touchline.importing import now_us
 
     settings = load_settings()
     report = _reports(settings, lambda reports: reports.find(id_)).report
