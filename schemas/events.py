@@ -29,6 +29,7 @@ __all__ = [
     "AlertResolved",
     "AlertSnoozeRequested",
     "AlertSnoozed",
+    "AuditEntry",
     "BotContained",
     "BotEnded",
     "BotHandoffAccepted",
@@ -43,6 +44,7 @@ __all__ = [
     "CaseResolved",
     "CaseSplit",
     "Channel",
+    "ClockMoved",
     "ComplaintRaised",
     "ComplaintResolved",
     "ConfigPublished",
@@ -130,6 +132,7 @@ __all__ = [
     "PortalArticleViewed",
     "PortalSearch",
     "PortalTaskAbandoned",
+    "PrivacyErased",
     "ProfileSegmentEntered",
     "ProfileSegmentLeft",
     "ProjectionPromoted",
@@ -156,6 +159,11 @@ __all__ = [
     "TimerWoke",
     "UnansweredCleared",
     "UnansweredDetected",
+    "VulnerabilityExpired",
+    "VulnerabilityExtended",
+    "VulnerabilityFlagged",
+    "VulnerabilityReviewed",
+    "VulnerabilityWithdrawn",
     "WorkAssigned",
 ]
 
@@ -560,6 +568,46 @@ class AlertSnoozed(Event, frozen=True, kw_only=True, gc=False):
         return instant(self.until_us)
 
 
+class AuditEntry(Record, frozen=True, kw_only=True, gc=False):
+    """Who did what with personal data: one link of the chain of its partition of the audit topic."""
+
+    FULL_NAME: ClassVar[str] = "touchline.audit.Entry"
+
+    id: str
+    """Id of the entry."""
+    partition: int
+    """The partition of the audit topic in whose chain it stands."""
+    seq: int
+    """Its number in that chain, from 0."""
+    previous: bytes
+    """SHA-256 over the bytes of the entry before it, as they lie on the topic; empty for the first."""
+    at_us: int
+    """When, epoch µs UTC."""
+    tenant: str
+    """Whose data."""
+    actor: str
+    """Who: the id of an operator, or of a part of the product."""
+    roles: tuple[str, ...] = ()
+    """The roles in which the actor acted."""
+    action: str
+    """What: opened, erased, merged, unmerged, proposal_rejected, keys_rotated, exported, reported."""
+    customer: str | None = None
+    """The customer it is about, if it is one."""
+    purpose: str | None = None
+    """The purpose of the keys that were used, if any."""
+    count: int = 0
+    """How many records or sealed parts."""
+    reason: str = ""
+    """Why, a short code."""
+    details: dict[str, str] = msgspec.field(default_factory=dict)
+    """More, by stable names; never personal."""
+
+    @property
+    def at(self) -> datetime:
+        """`at_us` as an aware time."""
+        return instant(self.at_us)
+
+
 class BotContained(Event, frozen=True, kw_only=True, gc=False):
     """The bot ended the session without a human."""
 
@@ -727,6 +775,36 @@ class CaseSplit(Event, frozen=True, kw_only=True, gc=False):
     """The case it was split off. Hashed by the connector where the provider's own may be personal."""
     at_event: str
     """The id of the event with which the new case starts."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class ClockMoved(Event, frozen=True, kw_only=True, gc=False):
+    """What had been announced of a clock, or of a contact nobody answered, when its customer was linked to another one."""
+
+    TYPE: ClassVar[str] = "clock.moved"
+    FULL_NAME: ClassVar[str] = "touchline.clock.Moved"
+
+    header: Header
+    origin: str
+    """The customer who was linked, and under whom it was announced."""
+    home: str
+    """The home of the conversation or contact."""
+    conversation: str
+    """The conversation; of a contact nobody answered, the contact."""
+    metric: str
+    """The metric of the clock; of a contact nobody answered, `unanswered`."""
+    rule: str = ""
+    """Of a contact nobody answered, the rule that says so."""
+    instance: int = 1
+    """Which of the metric's clocks in this conversation."""
+    announced: bool
+    """Whether a breach, or that nobody answered, had been announced and not taken back."""
+    acknowledged: bool = False
+    """Whether somebody had acknowledged its alert."""
+    turn: int = 0
+    """How often the verdict had changed: what is told from here on counts on from it."""
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     sealed: bytes | None = None
     sealed_key: str | None = None
@@ -1590,6 +1668,10 @@ class IdentityLinked(Event, frozen=True, kw_only=True, gc=False):
     """The root customer (C)."""
     evidence: str = ""
     """What the claim rests on. A short code, never free text."""
+    turn: int = 0
+    """How often the handle had been linked or unlinked before."""
+    via: str = ""
+    """The customer whose link took this one along; empty for a link of its own."""
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     sealed: bytes | None = None
     sealed_key: str | None = None
@@ -1652,6 +1734,10 @@ class IdentityUnlinked(Event, frozen=True, kw_only=True, gc=False):
     """The customer who was linked (P)."""
     to: str
     """The root customer (C)."""
+    turn: int = 0
+    """How often the handle had been linked or unlinked before."""
+    reason: str = ""
+    """Why. A short code, never free text."""
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     sealed: bytes | None = None
     sealed_key: str | None = None
@@ -1930,6 +2016,24 @@ class PortalTaskAbandoned(Event, frozen=True, kw_only=True, gc=False):
     header: Header
     task: str
     """The task's code."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class PrivacyErased(Event, frozen=True, kw_only=True, gc=False):
+    """A person was forgotten: what is sealed can no longer be opened, clocks close quietly."""
+
+    TYPE: ClassVar[str] = "privacy.erased"
+    FULL_NAME: ClassVar[str] = "touchline.privacy.Erased"
+
+    header: Header
+    customer: str
+    """The customer who was erased."""
+    erasure: str
+    """Id of the erasure: the same for all customers that the person was."""
+    reason: str = ""
+    """Why. A short code, never free text."""
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     sealed: bytes | None = None
     sealed_key: str | None = None
@@ -2700,6 +2804,84 @@ class UnansweredDetected(Event, frozen=True, kw_only=True, gc=False):
         return instant(self.due_at_us)
 
 
+class VulnerabilityExpired(Event, frozen=True, kw_only=True, gc=False):
+    """The time for which a customer needed special care is over."""
+
+    TYPE: ClassVar[str] = "vulnerability.expired"
+    FULL_NAME: ClassVar[str] = "touchline.vulnerability.Expired"
+
+    header: Header
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class VulnerabilityExtended(Event, frozen=True, kw_only=True, gc=False):
+    """A customer needs special care for longer."""
+
+    TYPE: ClassVar[str] = "vulnerability.extended"
+    FULL_NAME: ClassVar[str] = "touchline.vulnerability.Extended"
+
+    header: Header
+    expires_at_us: int
+    """When it ends by itself, epoch µs UTC: mandatory, nobody is vulnerable for ever."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def expires_at(self) -> datetime:
+        """`expires_at_us` as an aware time."""
+        return instant(self.expires_at_us)
+
+
+class VulnerabilityFlagged(Event, frozen=True, kw_only=True, gc=False):
+    """A customer needs special care; what for is sealed under a purpose of its own."""
+
+    TYPE: ClassVar[str] = "vulnerability.flagged"
+    FULL_NAME: ClassVar[str] = "touchline.vulnerability.Flagged"
+
+    header: Header
+    expires_at_us: int
+    """When it ends by itself, epoch µs UTC: mandatory, nobody is vulnerable for ever."""
+    consent_id: str | None = None
+    """The consent that it rests on."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+    @property
+    def expires_at(self) -> datetime:
+        """`expires_at_us` as an aware time."""
+        return instant(self.expires_at_us)
+
+
+class VulnerabilityReviewed(Event, frozen=True, kw_only=True, gc=False):
+    """Somebody has looked at whether a customer still needs special care."""
+
+    TYPE: ClassVar[str] = "vulnerability.reviewed"
+    FULL_NAME: ClassVar[str] = "touchline.vulnerability.Reviewed"
+
+    header: Header
+    outcome: str = ""
+    """What came of it, in a word."""
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
+class VulnerabilityWithdrawn(Event, frozen=True, kw_only=True, gc=False):
+    """The customer, or whoever spoke for them, has taken it back."""
+
+    TYPE: ClassVar[str] = "vulnerability.withdrawn"
+    FULL_NAME: ClassVar[str] = "touchline.vulnerability.Withdrawn"
+
+    header: Header
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    sealed: bytes | None = None
+    sealed_key: str | None = None
+
+
 class WorkAssigned(Event, frozen=True, kw_only=True, gc=False):
     """An agent has a conversation; written under the agent's key, so that it can be handed back."""
 
@@ -2749,6 +2931,7 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
     "case.reopened": CaseReopened,
     "case.resolved": CaseResolved,
     "case.split": CaseSplit,
+    "clock.moved": ClockMoved,
     "complaint.raised": ComplaintRaised,
     "complaint.resolved": ComplaintResolved,
     "config.published": ConfigPublished,
@@ -2816,6 +2999,7 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
     "portal.article_viewed": PortalArticleViewed,
     "portal.search": PortalSearch,
     "portal.task_abandoned": PortalTaskAbandoned,
+    "privacy.erased": PrivacyErased,
     "profile.segment_entered": ProfileSegmentEntered,
     "profile.segment_left": ProfileSegmentLeft,
     "projection.promoted": ProjectionPromoted,
@@ -2840,12 +3024,18 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
     "timer.woke": TimerWoke,
     "unanswered.cleared": UnansweredCleared,
     "unanswered.detected": UnansweredDetected,
+    "vulnerability.expired": VulnerabilityExpired,
+    "vulnerability.extended": VulnerabilityExtended,
+    "vulnerability.flagged": VulnerabilityFlagged,
+    "vulnerability.reviewed": VulnerabilityReviewed,
+    "vulnerability.withdrawn": VulnerabilityWithdrawn,
     "work.assigned": WorkAssigned,
 }
 """Every event class by its public type."""
 
 RECORDS: Final[dict[str, type[Record]]] = {
     "touchline.Personal": Personal,
+    "touchline.audit.Entry": AuditEntry,
     "touchline.customer.Contact": CustomerContact,
     "touchline.customer.LastContacts": CustomerLastContacts,
     "touchline.customer.OpenConversations": CustomerOpenConversations,
