@@ -50,6 +50,9 @@ STALL_S = 3.5
 SOAK_S = 6.0
 """How long each version speaks before the next promotion."""
 
+DUE_IN_A_SOAK = DUE // 30
+"""Timers that come due in each such time, however long the promotions between them take."""
+
 
 @contextmanager
 def watched(story: Story, customers: list[str]) -> Iterator[Running]:
@@ -159,13 +162,13 @@ def _promote_and_back(story: Story, new: Running, flow: Flow, due: dict[int, flo
     soon = {number: time.time() + 2 + random.random() * TURNS_S for number in range(DUE // 2, DUE)}
     due |= soon
     flow.expect(soon)
-    _soak(story, 1)
+    _soak(story, 1, flow, due)
     took = [story.touchline("promote", "view@2")["took_s"]]
     _stall(new)
     began_s = time.time()
     killed_in_the_middle(story, "care@2")
     turns = [(began_s, time.time())]
-    _soak(story, 2)
+    _soak(story, 2, flow, due)
     assert "already" in story.touchline("promote", "care@2", code=1)
     assert "active version" in story.touchline("retire", "care@2", code=1)
     for command, name, speaker in (("rollback", "care", 1), ("rollback", "view", 1), ("promote", "view@2", 2), ("promote", "care@2", 2)):
@@ -173,7 +176,7 @@ def _promote_and_back(story: Story, new: Running, flow: Flow, due: dict[int, flo
         took.append(story.touchline(command, name)["took_s"])
         turns += [(began_s, time.time())] if name.startswith("care") else []
         if name in {"view", "care@2"}:
-            _soak(story, speaker)
+            _soak(story, speaker, flow, due)
     until(lambda: time.time() > max(due.values()) + 2, DUE_AFTER_S + DUE_SPAN_S + 60, "everything has come due", pause_s=1)
     flow.end()
     until(lambda: story.is_level(2) and story.is_level(1), 120, "both versions are level with the log", pause_s=0.5)
@@ -191,11 +194,14 @@ def _stall(speaker: Running) -> None:
     os.kill(speaker.pid, signal.SIGCONT)
 
 
-def _soak(story: Story, speaker: int) -> None:
-    """Let a version speak for a while; the other one is silent."""
+def _soak(story: Story, speaker: int, flow: Flow, due: dict[int, float]) -> None:
+    """Let a version speak for a while; the other one is silent. Some timers come due in its first half."""
     other = 3 - speaker
     until(lambda: story.is_level(1) and story.is_level(2), 120, "both versions are level with the log", pause_s=0.2)
     spoke, silent = story.sent(speaker), story.sent(other)
+    soon = {len(due) + number: time.time() + 1 + SOAK_S / 3 * number / DUE_IN_A_SOAK for number in range(DUE_IN_A_SOAK)}
+    due |= soon
+    flow.expect(soon)
     time.sleep(SOAK_S)
     assert story.sent(other) == silent, f"version {other} is silent while {speaker} speaks"
     assert story.sent(speaker) > spoke, f"version {speaker} speaks"

@@ -107,6 +107,7 @@ class Flow:
     def __init__(self, here: Installation, per_s: float) -> None:
         self._ingest = here.ingesting(None, "--format", "events", "--no-wait")
         self._due: list[tuple[int, float]] = []
+        self._lock = threading.Lock()
         self._per_s = per_s
         self._stop = threading.Event()
         self.sent = 0
@@ -115,8 +116,9 @@ class Flow:
         self._thread.start()
 
     def expect(self, due: Mapping[int, float]) -> None:
-        """Let these mails come in, each shortly before it is due (epoch seconds)."""
-        self._due = sorted(due.items(), key=lambda one: one[1])
+        """Let these mails come in too, each shortly before it is due (epoch seconds)."""
+        with self._lock:
+            self._due = sorted([*self._due, *due.items()], key=lambda one: one[1])
 
     def end(self) -> None:
         """Stop, and wait until what was fed is in the log's hands."""
@@ -136,9 +138,10 @@ class Flow:
             began = time.monotonic()
             while not self._stop.is_set():
                 lines = []
-                while self._due and self._due[0][1] - LEAD_S < time.time():
-                    number, at = self._due.pop(0)
-                    lines.append(in_conversation(asked(FLOW[number % len(FLOW)], moment(at - TARGET_S)), f"c-{number}"))
+                with self._lock:
+                    while self._due and self._due[0][1] - LEAD_S < time.time():
+                        number, at = self._due.pop(0)
+                        lines.append(in_conversation(asked(FLOW[number % len(FLOW)], moment(at - TARGET_S)), f"c-{number}"))
                 while self.sent < (time.monotonic() - began) * self._per_s:
                     lines.append(written(self.sent))
                     self.sent += 1
