@@ -101,7 +101,8 @@ class Wait(msgspec.Struct, array_like=True, gc=False):
 class Contact(msgspec.Struct, array_like=True):
     """One contact that asked: by its contact id; a message, post or form by its own.
 
-    `thread` is its conversation, or itself where it belongs to none; `home` "" is the customer's own.
+    `thread` is its conversation, or itself where it belongs to none; `home` "" is the customer's own. `turns`: how often what was told
+    of waits had changed that were withdrawn, by their rules: one that comes again counts on from there.
     """
 
     id: str
@@ -110,6 +111,7 @@ class Contact(msgspec.Struct, array_like=True):
     case_id: str | None
     asks: list[Ask] = msgspec.field(default_factory=list)
     waits: list[Wait] = msgspec.field(default_factory=list)
+    turns: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 OPEN: Final = frozenset({WaitState.WAITING, WaitState.UNANSWERED})

@@ -75,7 +75,9 @@ def _wait(state: UnansweredState, telling: Telling, contact: Contact, match: _Ma
 
 def _replace(state: UnansweredState, telling: Telling, contact: Contact, wait: Wait, old: Wait | None) -> None:
     """Put a wait in the place of the one that was thought of before: its verdict may turn."""
-    if old is not None:
+    if old is None:
+        wait.turn = contact.turns.pop(wait.rule, 0)
+    else:
         wait.turn, wait.told, wait.cleared = old.turn, old.told, old.cleared
         if old.state == WaitState.UNANSWERED and wait.due_us is not None and wait.due_us <= (old.due_us or 0):
             wait.state = WaitState.UNANSWERED
@@ -145,6 +147,8 @@ def _withdraw(telling: Telling, contact: Contact, wait: Wait) -> None:
     if wait.told:
         wait.answer = None
         telling.retract(contact, wait)
+    if wait.turn:
+        contact.turns[wait.rule] = wait.turn
 
 
 def file(state: UnansweredState, telling: Telling, contact: Contact) -> None:

@@ -29,6 +29,9 @@ __all__ = ["PROTOCOL_VERSION", "Batch", "Driver", "translated"]
 REQUEST_TIMEOUT_S = 5.0
 """How long a request may take before the caller is told to try again."""
 
+CONNECT_TIMEOUT_S = 10.0
+"""How long a node may take to greet us. The driver's own limit for its first questions, two seconds, is too short for a busy machine."""
+
 RECONNECT_AT_MOST_S = 5.0
 """A node that is back is used again after at most this; the driver's own default grows to ten minutes."""
 
@@ -111,6 +114,8 @@ class Driver:
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
             reconnection_policy=ExponentialReconnectionPolicy(0.5, RECONNECT_AT_MOST_S),
             compression=False,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            control_connection_timeout=CONNECT_TIMEOUT_S,
         )
         try:
             session = cluster.connect()

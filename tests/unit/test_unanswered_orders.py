@@ -113,6 +113,15 @@ def test_what_was_told_last_is_what_the_rows_say_and_an_alert_is_open_while_some
     assert len(ids) == len(set(ids))
 
 
+def test_a_contact_that_was_taken_back_and_asks_again_raises_a_new_alert() -> None:
+    asked, turned_spam, asked_before = _event(1, "call", 40, "z", ""), _event(2, "queued", 39, "z", "spam"), _event(0, "call", 17, "z", "")
+    world = _fold([(asked, BEGIN + 40 * MINUTE), (turned_spam, BEGIN + 61 * MINUTE), (asked_before, BEGIN + 62 * MINUTE)])
+    ids = [effect.payload.header.id for effect in world.effects if isinstance(effect.payload, Event)]
+    assert len(ids) == len(set(ids))
+    assert [row["state"] for row in world.rows()["unanswered"]] == ["unanswered"]
+    assert sorted(str(row["state"]) for row in world.rows()["alert"]) == ["open", "resolved"]
+
+
 @given(_delayed())
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_nobody_is_told_of_an_alert_that_is_over(drawn: tuple[list[Event], list[tuple[Event, int]]]) -> None:
