@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 FULL = bool(os.environ.get("TOUCHLINE_FULL"))
 EVENTS = 1_000_000 if FULL else 12_000
 KILLS = 20 if FULL else 4
+CACHED = 300_000 if FULL else 50_000
 CARE = GROUPS["care"]
 POLICIES = Path(__file__).resolve().parents[2] / "docs" / "examples" / "policies.toml"
 QUIET_S = 6.0
@@ -39,7 +40,7 @@ QUIET_S = 6.0
 @contextmanager
 def lived(stack: LiveStack, folder: Path) -> Iterator[Installation]:
     """Give an installation in which a day has gone by live under v1, wake-ups and all; its worker has left."""
-    with installed(stack, folder, "replay", settle_s=1, stop_budget_s=30) as here, ExitStack() as ends:
+    with installed(stack, folder, "replay", settle_s=1, stop_budget_s=30, cached_subjects_max=CACHED) as here, ExitStack() as ends:
         worker = ends.enter_context(here.worker())
         worker.wait_for("consuming", part="care.v1")
         published = run(["touchline", "config", "publish", str(POLICIES), "--effective-at", "2026-01-01T00:00:00Z"], here.environment(), here.folder)
