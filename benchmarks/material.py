@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
+import msgspec
+
 from connectors.centre import generator
 from connectors.contract import Draft
 from connectors.manifest import CHUNK_RECORDS
@@ -20,7 +22,7 @@ from touchline.keyring.keyfile import KeyFile
 from touchline.keyring.keyring import Keyring
 from touchline.keyring.memory import MemoryKeyStore
 
-__all__ = ["ACTIVE_CUSTOMERS", "again", "centre_day", "job_log", "sealed_log"]
+__all__ = ["ACTIVE_CUSTOMERS", "again", "centre_day", "channel_log", "job_log", "sealed_log"]
 
 ACTIVE_CUSTOMERS = 1000
 """Customers who write at the same time in the benchmark job; each writes 5 to 20 times and is then replaced by another."""
@@ -47,6 +49,25 @@ def job_log(events: int, seed: int = 1) -> Iterator[Keyed]:
         person.left -= 1
         if not person.left:
             people[number] = _person(rng)
+
+
+def channel_log(events: int, people: int, warm: int, seed: int = 3) -> Iterator[Keyed]:
+    """Yield what a connector appends: mails of about 600 bytes, two in three with an account beside the address.
+
+    In the first `warm` records everybody comes in turn, by both handles first: so whoever reads them has linked everybody by then.
+    """
+    rng, codec = random.Random(seed), Codec()  # noqa: S311 - as above
+    everybody = [_person(rng) for _ in range(people)]
+    accounts = [Handle(kind="account", hash=rng.randbytes(32)) for _ in range(people)]
+    at_us = int(START.timestamp()) * 1_000_000
+    for n in range(events):
+        number = n % people if n < warm else rng.randrange(people)
+        both = n < people or rng.randrange(3) > 0
+        at_us += rng.randrange(1, 20_000)
+        message = everybody[number].message(rng, at_us)
+        handles = (message.header.handles[0], accounts[number]) if both else message.header.handles
+        header = msgspec.structs.replace(message.header, customer_id="", home_customer_id="", handles=handles)
+        yield everybody[number].handle.hash, codec.encode(msgspec.structs.replace(message, header=header))
 
 
 class _Customer:

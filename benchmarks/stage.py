@@ -75,9 +75,9 @@ class Stage:
         for name in (*(table.physical for table in tables), "projection_checkpoint"):
             self._driver.execute(f"TRUNCATE {settings.keyspace}.{name}", timeout_s=60)
 
-    def append(self, settings: Settings, log: Iterable[Keyed]) -> int:
-        """Append records to the canonical log of these settings; return how many."""
-        producer, topic, n = Producer(settings.brokers, delivery_timeout_s=60), topic_name(settings.topic_prefix, "interaction"), 0
+    def append(self, settings: Settings, log: Iterable[Keyed], name: str = "interaction") -> int:
+        """Append records to a topic of these settings, by default the canonical log; return how many."""
+        producer, topic, n = Producer(settings.brokers, delivery_timeout_s=60), topic_name(settings.topic_prefix, name), 0
         for n, (key, value) in enumerate(log, 1):  # noqa: B007 - the count is the answer
             producer.produce(topic, key, value)
         producer.flush(120)

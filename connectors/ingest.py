@@ -18,7 +18,7 @@ import msgspec
 import stamina
 import structlog
 
-from connectors.checks import Repeats, check, id_reused
+from connectors.checks import VULNERABILITY_DAYS_MAX, Repeats, check, id_reused
 from connectors.contract import Draft, Rejected
 from connectors.files import Chunk, Input
 from connectors.manifest import KnownChunk, Manifest, ManifestStore, Note, canonical
@@ -72,6 +72,7 @@ class Importer:
         clock_us: Callable[[], int],
         topic_prefix: str = "touchline",
         future_max_s: int = 300,
+        vulnerability_days_max: int = VULNERABILITY_DAYS_MAX,
         shift_us: int = 0,
         pace: Pace | None = None,
         strict: bool = False,
@@ -80,7 +81,8 @@ class Importer:
         self._tenant, self._index_key = tenant, index_key
         self._sealer, self._codec, self._producer, self._quarantine = sealer, codec, producer, quarantine
         self._manifests, self._channels = manifests, channels
-        self._clock_us, self._future_max_s, self._shift_us = clock_us, future_max_s, shift_us
+        self._clock_us, self._shift_us = clock_us, shift_us
+        self._limits = {"future_max_s": future_max_s, "vulnerability_days_max": vulnerability_days_max}
         self._pace, self._strict, self._tell = pace, strict, tell or _silent
         self._topics = {channel: channel_topic(topic_prefix, channel) for channel in CHANNELS}
         self._topics["other"] = self._topics["backoffice"]  # the channel `other` has no topic of its own
@@ -156,7 +158,7 @@ class Importer:
             return None, None
         content = canonical(slot)
         draft = slot if slot.appended_at_us is None and not self._shift_us else self._moved(slot)
-        if (rejected := check(draft, now_us=now_us, future_max_s=self._future_max_s, line=line)) is not None:
+        if (rejected := check(draft, now_us=now_us, line=line, **self._limits)) is not None:
             self._reject(rejected)
             return None, None
         seen = self._repeats.look(slot, content)

@@ -2,7 +2,8 @@
 
 Knows drafts, event classes and the format of sealing; must not know where keys are kept. Nothing of a draft ever enters an
 error or a repr. An event is never lost because of a bad telephone number: a handle that cannot be used is kept, sealed,
-under `unknown` (`customer.phone`), and the event goes by its other handles.
+under `unknown` (`customer.phone`), and the event goes by its other handles. The same with a value that is blocked
+(`connectors/blocked.py`): a trunk line is a number like any other, but nobody's.
 
 An event without any usable handle goes by its conversation, else its contact, case or own id, as a handle of kind `contact`:
 the conversation comes first because that is what all events of one exchange have in common. Agents, plans and our own
@@ -66,12 +67,14 @@ class _Seen(NamedTuple):
     handles: tuple[Handle, ...]
     personal: tuple[PersonalHandle, ...]
     unusable: tuple[RawHandle, ...]
+    blocked: int = 0
 
 
 class Sealer:
     """Builds events of drafts. With `keyring=None` (simulate) ids and hashes are the same, and nothing personal is kept.
 
-    `index_key_for` gives a tenant's index key. Attributes named in `clear_attributes` stay clear, all others are sealed.
+    `index_key_for` gives a tenant's index key. Attributes named in `clear_attributes` stay clear, all others are sealed; of an event of
+    special-category data all are.
     """
 
     def __init__(
@@ -82,11 +85,16 @@ class Sealer:
         default_region: str,
         *,
         clear_attributes: Collection[str] = (),
+        subaddress_domains: Collection[str] = (),
+        blocked: Collection[tuple[HandleKind, str]] = (),
     ) -> None:
         self._keyring = keyring
         self._codec = codec
         self._index_key_for = index_key_for
         self._region = default_region
+        self._subaddressed = frozenset(subaddress_domains)
+        self._blocked = frozenset(blocked)
+        self.blocked_handles = 0  # how many were met so far
         self._clear = frozenset(clear_attributes)
         self._seen = lru_cache(maxsize=_CUSTOMERS_CACHED_MAX)(self._look)
         self._itself = lru_cache(maxsize=_CUSTOMERS_CACHED_MAX)(self._by_itself)
@@ -119,6 +127,7 @@ class Sealer:
         if cls is None:
             raise Refused("The event type is not known.", reason="unknown_type", next_step="see `touchline schemas list`.")
         seen = self._seen(draft.tenant, draft.customer)
+        self.blocked_handles += seen.blocked
         handles = seen.handles or self._fallback(draft)
         event_id = draft.id or self.event_id(draft)
         actor = draft.actor
@@ -148,8 +157,8 @@ class Sealer:
         if draft.fields:
             own = _own_fields(draft.type)
             fields = {name: value for name, value in draft.fields.items() if value is not None and name in own}
-        if self._clear and draft.attributes:
-            fields["attributes"] = {name: value for name, value in draft.attributes.items() if name in self._clear}
+        if draft.attributes and (clear := self._clear_of(draft)):
+            fields["attributes"] = {name: value for name, value in draft.attributes.items() if name in clear}
         if self._keyring is not None and self._has_personal(draft, seen):
             plain = self._codec.encode(self._personal(draft, seen))
             under = self._sealed_under(draft, handles)
@@ -180,18 +189,23 @@ class Sealer:
         handles: list[Handle] = []
         values: dict[bytes, str] = {}
         unusable: list[RawHandle] = []
+        blocked = 0
         for raw in customer:
             try:
-                value = normalise(raw.kind, raw.value, self._region)
+                value = normalise(raw.kind, raw.value, self._region, self._subaddressed)
             except Refused:
                 unusable.append(raw)
+                continue
+            if (raw.kind, value) in self._blocked:
+                unusable.append(raw)
+                blocked += 1
                 continue
             hash_ = handle_hash(index_key, raw.kind, value)
             values[hash_] = value
             handles.append(Handle(kind=raw.kind, hash=hash_, verified=raw.verified))
         found = ordered(handles)
         personal = tuple(PersonalHandle(kind=handle.kind, value=values[handle.hash], verified=handle.verified) for handle in found)
-        return _Seen(found, personal, tuple(unusable))
+        return _Seen(found, personal, tuple(unusable), blocked)
 
     def _fallback(self, draft: Draft) -> tuple[Handle, ...]:
         if draft.type.partition(".")[0] in _NO_CUSTOMER:
@@ -210,6 +224,10 @@ class Sealer:
             return handles[0].hash
         return handle_hash(self._index_key_for(draft.tenant), "other", f"{draft.actor.kind}:{draft.actor.id or draft.type}")
 
+    def _clear_of(self, draft: Draft) -> frozenset[str]:
+        """Return the attributes that stay clear: none of special-category data, whatever the list says."""
+        return frozenset() if _purpose(draft) == "vulnerability" else self._clear
+
     def _has_personal(self, draft: Draft, seen: _Seen) -> bool:
         return bool(
             draft.text
@@ -218,14 +236,14 @@ class Sealer:
             or seen.unusable
             or draft.unknown
             or draft.original_ids
-            or (draft.attributes and not draft.attributes.keys() <= self._clear)
+            or (draft.attributes and not draft.attributes.keys() <= self._clear_of(draft))
             or (draft.fields and not draft.fields.keys() <= _own_fields(draft.type))
         )
 
     def _personal(self, draft: Draft, seen: _Seen) -> Personal:
         attributes = draft.attributes
-        if self._clear and attributes:
-            attributes = {name: value for name, value in attributes.items() if name not in self._clear}
+        if attributes and (clear := self._clear_of(draft)):
+            attributes = {name: value for name, value in attributes.items() if name not in clear}
         return Personal(
             text=draft.text,
             subject=draft.subject,

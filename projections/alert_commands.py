@@ -44,7 +44,9 @@ def _acknowledge(telling: Telling, alert: Alert, event: events.AlertAcknowledgeR
     told = {"acknowledged_by": header.actor_id, "acknowledged_at": header.occurred_at_us, "held_until": until_us}
     telling.row(alert, state=alert.state, **told)
     telling.effect(events.AlertAcknowledged, alert, header.occurred_at_us, header.id, by=header.actor_id, until_us=until_us)
-    telling.signals.append(AlertAcknowledged(alert_id=alert.id, by=header.actor_id, at_us=header.occurred_at_us, held_until_us=until_us))
+    telling.signals.append(
+        AlertAcknowledged(alert_id=alert.id, by=header.actor_id, at_us=header.occurred_at_us, held_until_us=until_us, silent=telling.quiet)
+    )
     return "done"
 
 

@@ -7,7 +7,13 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["NEXT", "Alert", "AlertDoing", "AlertState", "AlertsState", "Cell", "day_of"]
+from projections.linked import Links
+from projections.sla.signals import CauseRaised
+
+__all__ = ["NEXT", "OPEN_MAX", "Alert", "AlertDoing", "AlertState", "AlertsState", "Cell", "Heard", "day_of"]
+
+OPEN_MAX: Final = 128
+"""Open alerts of one customer; above it the oldest is given up: its row stays, and nothing ends it any more."""
 
 Cell = str | int | bool | None | list[str]
 """What a column of an alert's row may hold, as the state keeps it."""
@@ -77,14 +83,72 @@ class Alert(msgspec.Struct, array_like=True):
     silent: bool = False
     ended_as: str = "retracted"
 
+    @classmethod
+    def of(cls, alert_id: str, cause: CauseRaised, customer_id: str, deliver_at: int) -> "Alert":
+        """Return the alert that a cause raises."""
+        place = cause.place
+        return cls(
+            id=alert_id,
+            kind=cause.kind,
+            name=cause.name,
+            raised_us=cause.at_us,
+            team=place.team,
+            home=place.home_customer_id,
+            causes=[cause.cause_id],
+            columns={
+                "kind": cause.kind,
+                "name": cause.name,
+                "instance": cause.instance,
+                "rule": cause.rule_id,
+                "severity": cause.severity,
+                "state": AlertState.OPEN.value,
+                "noticed_at": cause.noticed_us,
+                "deliver_at": deliver_at,
+                "attempts": 1,
+                "last_attempt_at": cause.at_us,
+                "customer_id": customer_id,
+                "home_customer_id": place.home_customer_id,
+                "conversation_id": place.conversation_id,
+                "case_id": place.case_id,
+                "channel": place.channel,
+                "queue": place.queue,
+                "priority": place.priority,
+                "assignee": place.assignee,
+                "recipients": list(cause.recipients),
+                "notes": 0,
+                "silent": cause.silent,
+            },
+            hold_s=cause.acknowledge_hold_s,
+            silent=cause.silent,
+        )
+
+
+class Heard(msgspec.Struct, frozen=True, array_like=True):
+    """A command that came as a copy, of an alert that is not here yet. `fields` are the type's own."""
+
+    alert_id: str
+    type: str
+    id: str
+    at_us: int
+    appended_us: int
+    actor: str | None
+    fields: dict[str, str | int | None]
+
 
 class AlertsState(msgspec.Struct, array_like=True):
-    """The alerts of one customer by id: those that are open, and the last ones that are over."""
+    """The alerts of one customer by id: those that are open, and the last ones that are over.
+
+    `links`: the customers that are one with this one; `heard`: what was asked of alerts that may still come from them; `handed`: of one
+    that is linked away, by cause, its alert and whether somebody had it in hand.
+    """
 
     tenant: str
     customer_id: str
     open: dict[str, Alert] = msgspec.field(default_factory=dict)
     over: list[str] = msgspec.field(default_factory=list)
+    links: Links = msgspec.field(default_factory=Links)
+    heard: list[Heard] = msgspec.field(default_factory=list)
+    handed: dict[str, tuple[str, bool]] = msgspec.field(default_factory=dict)
 
 
 @lru_cache(maxsize=4096)

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from projections.alert_calendar import SEVERITIES
-from projections.alert_state import Alert, AlertsState, Cell, day_of
+from projections.alert_state import OPEN_MAX, Alert, AlertsState, Cell, day_of
 from projections.effect_ids import effect_id
 from projections.kernel import Delete, Effect, Moment, RowChange, Signal, Step, TimerChange, Upsert, Value
 from schemas import events
@@ -18,7 +18,7 @@ SOURCE: Final = "/touchline/alerts"
 
 
 class Telling(msgspec.Struct, gc=False):
-    """Gathers what one signal, command or timer leads to for one customer."""
+    """Gathers what one signal, command or timer leads to for one customer. `quiet`: it was told of elsewhere."""
 
     state: AlertsState
     at: Moment
@@ -26,16 +26,26 @@ class Telling(msgspec.Struct, gc=False):
     timers: list[TimerChange] = msgspec.field(default_factory=list)
     effects: list[Effect] = msgspec.field(default_factory=list)
     signals: list[Signal] = msgspec.field(default_factory=list)
+    quiet: bool = False
 
     def step(self) -> Step[AlertsState]:
         """Return the step."""
         return Step(self.state, tuple(self.rows), tuple(self.timers), tuple(self.effects), tuple(self.signals))
 
+    def open(self, alert: Alert) -> None:
+        """Take in an alert that begins, or goes on, here."""
+        state = self.state
+        if len(state.open) >= OPEN_MAX:
+            del state.open[next(iter(state.open))]
+        state.open[alert.id] = alert
+        self.new_row(alert)
+        self.summary()
+
     def new_row(self, alert: Alert) -> None:
         """Write an alert's row whole, and where it is found."""
         state, day = self.state, day_of(alert.raised_us)
         self.rows += (
-            Upsert("alert", self._key(alert), {name: _value(cell) for name, cell in alert.columns.items()}),
+            Upsert("alert", self.key(alert), {name: _value(cell) for name, cell in alert.columns.items()}),
             Upsert("alert_team", (state.tenant, day, alert.team), {}),
             Upsert(
                 "alert_by_id",
@@ -47,11 +57,11 @@ class Telling(msgspec.Struct, gc=False):
     def row(self, alert: Alert, **columns: Cell) -> None:
         """Write the columns of an alert's row that have changed."""
         alert.columns.update(columns)
-        self.rows.append(Upsert("alert", self._key(alert), {name: _value(cell) for name, cell in columns.items()}))
+        self.rows.append(Upsert("alert", self.key(alert), {name: _value(cell) for name, cell in columns.items()}))
 
     def move_row(self, alert: Alert, team: str) -> None:
         """Show an alert to another team: its row lies by team."""
-        self.rows.append(Delete("alert", self._key(alert)))
+        self.rows.append(Delete("alert", self.key(alert)))
         alert.team = team
         self.new_row(alert)
 
@@ -64,6 +74,8 @@ class Telling(msgspec.Struct, gc=False):
 
     def effect(self, told: type[Event], alert: Alert, occurred_at_us: int, because: str, /, **fields: Any) -> None:  # noqa: ANN401 - the event's own
         """Tell the outside about an alert. `because` names, beside the alert, what is told: one id for the same thing."""
+        if self.quiet:
+            return
         state, columns = self.state, alert.columns
         header = Header(
             id=effect_id("alerts", alert.id, told.TYPE, because),
@@ -80,7 +92,8 @@ class Telling(msgspec.Struct, gc=False):
         )
         self.effects.append(Effect(told.TYPE, state.customer_id, told.of(header, {"alert_id": alert.id, **fields})))
 
-    def _key(self, alert: Alert) -> tuple[str | int, ...]:
+    def key(self, alert: Alert) -> tuple[str | int, ...]:
+        """Return where an alert's row lies."""
         return (self.state.tenant, alert.team, day_of(alert.raised_us), alert.raised_us, alert.id)
 
 

@@ -8,22 +8,21 @@ from typing import ClassVar, Final
 
 from projections.alert_calendar import deliver_at_us
 from projections.alert_commands import COMMANDS, carry_out, end, wake_name
-from projections.alert_signals import AlertClosed, AlertOpened
-from projections.alert_state import NEXT, Alert, AlertDoing, AlertsState, AlertState
+from projections.alert_signals import AlertOpened
+from projections.alert_state import NEXT, OPEN_MAX, Alert, AlertDoing, AlertsState, AlertState
+from projections.alert_taking import forget_all, hand_over, hear, let_go, take_over
 from projections.alert_telling import Telling, command_row
 from projections.effect_ids import effect_id
-from projections.kernel import Disarm, Moment, Signal, Step, Subject, Timer
-from projections.sla.signals import CauseEnded, CauseRaised
+from projections.kernel import Moment, Signal, Step, Subject, Timer
+from projections.linked import is_copy
+from projections.sla.signals import CauseEnded, CauseHanded, CauseRaised, CauseTaken
 from schemas import events
 from schemas.record import Event
 
 __all__ = ["OPEN_MAX", "Alerts"]
 
-OPEN_MAX: Final = 128
-"""Open alerts of one customer; above it the oldest is given up: its row stays, and nothing ends it any more."""
-
 _UNANSWERED: Final = "unanswered"
-_LINKS: Final[frozenset[type[Event]]] = frozenset({events.IdentityLinked})
+_LINKS: Final[frozenset[type[Event]]] = frozenset({events.IdentityLinked, events.IdentityUnlinked, events.PrivacyErased})
 
 
 class Alerts:
@@ -33,27 +32,36 @@ class Alerts:
     version: ClassVar[int] = 1
     handles: ClassVar[frozenset[type[Event]]] = frozenset({*COMMANDS, *_LINKS})
     depends_on: ClassVar[tuple[str, ...]] = ("sla", "unanswered")
+    loops_back: ClassVar[bool] = True
 
     def initial(self, subject: Subject) -> AlertsState:
         """Return the state of a customer without alerts."""
         return AlertsState(subject.tenant, subject.id)
 
     def apply(self, state: AlertsState, event: Event, at: Moment) -> Step[AlertsState]:
-        """Carry out a command, and write what became of it; close quietly what was merged into another customer."""
+        """Carry out a command, and write what became of it; close quietly for a customer who is linked to another, or was forgotten."""
         telling = Telling(state, at)
-        if isinstance(event, events.IdentityLinked):
-            if event.from_ == state.customer_id and state.open:
-                _move(telling)
-        else:
+        if type(event) in _LINKS:
+            _follow(telling, event)
+        elif not state.links.to:  # else it is carried out there, as a copy
             alert_id: str = event.alert_id  # type: ignore[attr-defined]  # every command has one
-            telling.rows.append(command_row(event, alert_id, state.customer_id, carry_out(telling, event, alert_id)))
+            if is_copy(event.header):
+                hear(telling, event, alert_id)
+            else:
+                telling.rows.append(command_row(event, alert_id, state.customer_id, carry_out(telling, event, alert_id)))
         return telling.step()
 
     def receive(self, state: AlertsState, signal: Signal, at: Moment) -> Step[AlertsState]:
         """Raise an alert for a cause, add the cause to one that is open, or take it away."""
         telling = Telling(state, at)
-        if isinstance(signal, CauseRaised):
+        if isinstance(signal, CauseHanded):
+            hand_over(telling, signal)
+        elif state.links.quiet:
+            return Step(state)
+        elif isinstance(signal, CauseRaised):
             _raise(telling, signal)
+        elif isinstance(signal, CauseTaken):
+            take_over(telling, signal)
         elif isinstance(signal, CauseEnded):
             _end_cause(telling, signal)
         return telling.step()
@@ -69,6 +77,26 @@ class Alerts:
         return telling.step()
 
 
+def _follow(telling: Telling, event: Event) -> None:
+    links, customer_id = telling.state.links, telling.state.customer_id
+    match event:
+        case _ if links.erased:
+            pass
+        case events.IdentityLinked() if event.from_ == customer_id:
+            if links.leave(event):
+                let_go(telling)
+        case events.IdentityLinked():
+            links.gain(event.from_, event.header.received_at_us)
+        case events.IdentityUnlinked() if event.from_ == customer_id:
+            if links.come_back(event):
+                telling.state.handed.clear()
+        case events.IdentityUnlinked():
+            links.lose(event.from_)
+        case _:
+            forget_all(telling)
+            links.erased = True
+
+
 def _raise(telling: Telling, cause: CauseRaised) -> None:
     state = telling.state
     known = next((alert for alert in state.open.values() if _takes(alert, cause)), None)
@@ -80,12 +108,8 @@ def _raise(telling: Telling, cause: CauseRaised) -> None:
     alert_id = effect_id("alerts", cause.cause_id, cause.turn)
     if alert_id in state.over:
         return
-    alert = _alert(alert_id, cause, state.customer_id, deliver_at_us(telling.at.config, cause.severity, cause.noticed_us))
-    if len(state.open) >= OPEN_MAX:
-        del state.open[next(iter(state.open))]
-    state.open[alert_id] = alert
-    telling.new_row(alert)
-    telling.summary()
+    alert = Alert.of(alert_id, cause, state.customer_id, deliver_at_us(telling.at.config, cause.severity, cause.noticed_us))
+    telling.open(alert)
     if not cause.silent:
         telling.effect(
             events.AlertRaised,
@@ -126,52 +150,3 @@ def _end_cause(telling: Telling, ended: CauseEnded) -> None:
         alert.ended_as = ended.why
     if not alert.causes:
         end(telling, alert, why=alert.ended_as, at_us=ended.at_us, silent=ended.silent)
-
-
-def _move(telling: Telling) -> None:
-    """Let go of every alert without a word: the copies of the records raise them under the other customer (log.md §5)."""
-    state = telling.state
-    for alert in state.open.values():
-        telling.timers.append(Disarm(wake_name(alert)))
-        telling.row(alert, state="moved")
-        telling.signals.append(AlertClosed(alert_id=alert.id, why="moved", by=None, at_us=telling.at.occurred_at_us))
-    state.open.clear()
-    telling.summary()
-
-
-def _alert(alert_id: str, cause: CauseRaised, customer_id: str, deliver_at: int) -> Alert:
-    place = cause.place
-    return Alert(
-        id=alert_id,
-        kind=cause.kind,
-        name=cause.name,
-        raised_us=cause.at_us,
-        team=place.team,
-        home=place.home_customer_id,
-        causes=[cause.cause_id],
-        columns={
-            "kind": cause.kind,
-            "name": cause.name,
-            "instance": cause.instance,
-            "rule": cause.rule_id,
-            "severity": cause.severity,
-            "state": AlertState.OPEN.value,
-            "noticed_at": cause.noticed_us,
-            "deliver_at": deliver_at,
-            "attempts": 1,
-            "last_attempt_at": cause.at_us,
-            "customer_id": customer_id,
-            "home_customer_id": place.home_customer_id,
-            "conversation_id": place.conversation_id,
-            "case_id": place.case_id,
-            "channel": place.channel,
-            "queue": place.queue,
-            "priority": place.priority,
-            "assignee": place.assignee,
-            "recipients": list(cause.recipients),
-            "notes": 0,
-            "silent": cause.silent,
-        },
-        hold_s=cause.acknowledge_hold_s,
-        silent=cause.silent,
-    )

@@ -7,6 +7,7 @@ does not matter. Status, from `STATUS`:
     open ── snoozed ─────────> snoozed ─────────── the customer writes ──> open
     open ── resolved ────────> resolved ────────── the customer writes, reopened ──> open
     open ── closed, or the contact ends ──> closed ─ the customer comes back ──> open
+    open ── the person is erased ─> erased: for good, see `projections/conversations.py`
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from schemas.record import Event
 
 __all__ = ["SAID", "STATUS", "TAGS_MAX", "TOUCHES", "UNSETTLED", "Conversation", "Status", "row_columns", "take_in"]
 
-Status = Literal["", "open", "pending", "on_hold", "snoozed", "resolved", "closed"]
+Status = Literal["", "open", "pending", "on_hold", "snoozed", "resolved", "closed", "erased"]
 
 TAGS_MAX: Final = 32
 """Tags of a conversation that are remembered, set or taken away: those changed last."""

@@ -16,7 +16,7 @@ from projections.order import Order
 from schemas.events import CustomerOpenConversation, CustomerOpenConversations, Header
 from schemas.record import Event
 
-__all__ = ["KEPT_MAX", "KEPT_MIN", "KEPT_US", "LISTED_MAX", "facet", "fold", "hand_over"]
+__all__ = ["KEPT_MAX", "KEPT_MIN", "KEPT_US", "LISTED_MAX", "erase", "facet", "fold", "hand_over"]
 
 KEPT_US: Final = 8 * 86_400_000_000
 """Event time for which a settled conversation is kept: a day more than the allowed lateness of a source (log.md §6)."""
@@ -88,6 +88,14 @@ def hand_over(book: dict[str, Conversation], header: Header, origin: str, rows: 
         if origin in it.copied_from:
             it.copied_from.remove(origin)
             rows.append(Upsert("conversation", (header.tenant, key, it.home or header.customer_id), row_columns(it, header.customer_id)))
+
+
+def erase(book: dict[str, Conversation], header: Header, rows: list[RowChange]) -> None:
+    """Close what stands open, as erased, and forget all of them."""
+    for key, it in book.items():
+        if it.status in UNSETTLED:
+            rows.append(Upsert("conversation", (header.tenant, key, it.home or header.customer_id), {"status": "erased"}))
+    book.clear()
 
 
 def _by_latest(item: tuple[int, str, Conversation]) -> tuple[int, str]:

@@ -1,7 +1,8 @@
 """The 360° view of a customer: handles, preferences, latest contacts, open conversations, and the snapshot for other systems.
 
 Joins four folds (`handles`, `preferences`, `last_contacts`, `conversations`), each the same for every order of arrival.
-Knows links between customers; contains no merge: a linked customer's records come as copies (log.md §5).
+Knows links between customers; contains no merge: a linked customer's records come as copies (log.md §5). Of a person who was erased
+it forgets everything, for good: only the timeline goes on.
 """
 
 from typing import ClassVar, Final
@@ -11,7 +12,7 @@ import msgspec
 from projections import conversations, handles, last_contacts, preferences
 from projections.conversation import Conversation
 from projections.handles import Known
-from projections.kernel import Effect, Moment, RowChange, Step, Subject, Timer, Upsert
+from projections.kernel import Effect, Moment, RowChange, Step, Subject, Timer, Tombstone, Upsert
 from projections.last_contacts import Entry
 from projections.order import Order, order_of
 from projections.preferences import Preferences
@@ -34,7 +35,8 @@ _OF_OTHERS: Final = frozenset({"agent", "config", "plan", "projection", "timer"}
 class CustomerState(msgspec.Struct, array_like=True):
     """What is known of one customer. Stored: 0.6 kB with one conversation, 0.45 kB more for each further one.
 
-    `newest_us` is the greatest event time seen; `canonical_id` the customer into whom this one was merged.
+    `newest_us` is the greatest event time seen; `canonical_id` the customer into whom this one was merged, by the link of
+    `canonical_turn` and `canonical_order`; `erased_at_us` when the person was forgotten.
     """
 
     newest_us: int = 0
@@ -44,6 +46,8 @@ class CustomerState(msgspec.Struct, array_like=True):
     conversations: dict[str, Conversation] = msgspec.field(default_factory=dict)
     canonical_id: str | None = None
     canonical_order: Order | None = None
+    canonical_turn: int = 0
+    erased_at_us: int | None = None
 
 
 class Customer:
@@ -69,6 +73,8 @@ class Customer:
             return Step(state)
         order = order_of(event)
         state.newest_us = max(state.newest_us, order[0])
+        if state.erased_at_us is not None or type(event) is events.PrivacyErased:
+            return self._forgotten(state, event, at)
         rows: list[RowChange] = []
         changed: list[str] = []
         publish = type(event) in _IDENTITY and self._identity(state, event, order, rows, changed)
@@ -103,8 +109,28 @@ class Customer:
         """Return the snapshot of a customer as the state knows it; none of an agent, or of a customer of whom nothing is known."""
         if not state.newest_us or subject.id.startswith(_NOT_CUSTOMERS):
             return ()
+        if state.erased_at_us is not None:
+            return (_tombstone(state, subject.id, at),)
         view = (_view if state.canonical_id is None else _merged)(state, subject.tenant, subject.id, at)
         return (Effect(SNAPSHOT, subject.id, view),)
+
+    def _forgotten(self, state: CustomerState, event: Event, at: Moment) -> Step[CustomerState]:
+        """Forget the person; what comes afterwards under this id moves nothing but `as_of`, and a second erasure does nothing."""
+        header = event.header
+        of = header.tenant, header.customer_id
+        rows: list[RowChange] = [Upsert("customer", of, {"as_of": _as_of(state, at)})]
+        if state.erased_at_us is not None:
+            return Step(state, tuple(rows))
+        state.erased_at_us = header.occurred_at_us
+        handles.erase(state.handles, header, rows)
+        into = rows if state.canonical_id is None else []
+        conversations.erase(state.conversations, header, into)
+        state.preferences = Preferences()
+        state.last_contacts.clear()
+        view = _view(state, *of, at)
+        rows.append(Upsert("customer", of, {"erased_at": state.erased_at_us}))
+        rows.extend(Upsert("customer", (*of, name), {"body": getattr(view, name), "updated_at": at.appended_at_us}) for name in FACETS)
+        return Step(state, tuple(rows), (), (_tombstone(state, header.customer_id, at),))
 
     def _identity(self, state: CustomerState, event: Event, order: Order, rows: list[RowChange], changed: list[str]) -> bool:
         """Follow links of this customer to another, and copies that came from one. Tell whether a snapshot is due at once.
@@ -116,12 +142,12 @@ class Customer:
             if event.to != header.customer_id:
                 return False
             conversations.hand_over(state.conversations, header, event.from_, rows)
-            return True  # the effects of the copies themselves were held back
+            return True  # so that one snapshot knows of all copies, whatever became of those before it
         if not isinstance(event, events.IdentityLinked | events.IdentityUnlinked) or event.from_ != header.customer_id:
             return False
-        if state.canonical_order is not None and order <= state.canonical_order:
+        if state.canonical_order is not None and (event.turn, order) <= (state.canonical_turn, state.canonical_order):
             return False
-        state.canonical_order = order
+        state.canonical_turn, state.canonical_order = event.turn, order
         changed.append("open_conversations")  # also where nothing moves: a link that comes after its unlink leaves the same rows
         canonical_id = event.to if isinstance(event, events.IdentityLinked) else None
         if canonical_id != state.canonical_id:
@@ -153,6 +179,10 @@ def _view(state: CustomerState, tenant: str, customer_id: str, at: Moment) -> Cu
         last_contacts=last_contacts.facet(state.last_contacts),
         open_conversations=conversations.facet(state.conversations if state.canonical_id is None else {}, customer_id),
     )
+
+
+def _tombstone(state: CustomerState, customer_id: str, at: Moment) -> Effect:
+    return Effect(SNAPSHOT, customer_id, Tombstone(partition=at.partition, offset=at.offset, event_time_us=state.newest_us))
 
 
 def _merged(state: CustomerState, tenant: str, customer_id: str, at: Moment) -> CustomerSnapshot:

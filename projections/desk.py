@@ -35,6 +35,7 @@ _GIVEN: Final[frozenset[type[Event]]] = frozenset(
 )
 _ENDED: Final[dict[type[Event], bool]] = {events.ConversationResolved: True, events.ConversationClosed: True, events.ConversationReopened: False}
 _PRESENT: Final[dict[type[Event], bool | None]] = {events.AgentLoggedIn: False, events.AgentLoggedOut: True, events.AgentTeamChanged: None}
+_LINKS: Final[frozenset[type[Event]]] = frozenset({events.IdentityLinked, events.IdentityCopied, events.IdentityUnlinked, events.PrivacyErased})
 
 
 class Desk:
@@ -43,7 +44,7 @@ class Desk:
     name: ClassVar[str] = "desk"
     version: ClassVar[int] = 1
     handles: ClassVar[frozenset[type[Event]]] = frozenset(
-        {*_GIVEN, *_ENDED, *_PRESENT, events.ConversationStatusChanged, events.AgentStateChanged, events.WorkAssigned}
+        {*_GIVEN, *_ENDED, *_PRESENT, events.ConversationStatusChanged, events.AgentStateChanged, events.WorkAssigned, *_LINKS}
     )
     depends_on: ClassVar[tuple[str, ...]] = ()
     loops_back: ClassVar[bool] = True
@@ -54,6 +55,8 @@ class Desk:
 
     def apply(self, state: DeskState, event: Event, at: Moment) -> Step[DeskState]:
         """Take in who has what, or who is there."""
+        if type(event) in _LINKS:
+            return Step(state, effects=_follow(state, event, at))
         if not state.id.startswith(_AGENT):
             return Step(state, effects=_ownership(state, event, at))
         order = order_of(event)
@@ -84,15 +87,27 @@ def _ownership(state: DeskState, event: Event, at: Moment) -> tuple[Effect, ...]
     """Take in who has a conversation, and whether it is over; tell the agents' side what has changed for them."""
     header = event.header
     conversation_id = header.conversation_id or header.contact_id
-    if not conversation_id:
+    if not conversation_id or state.links.erased:
         return ()
     holding = state.held.pop(conversation_id, None)
     if holding is None:
-        home = "" if header.home_customer_id == state.id else header.home_customer_id
-        holding = Holding(home, header.case_id, header.channel)
+        holding = _holding(state, header)
     state.held[conversation_id] = holding  # at the end: the one touched last
     if len(state.held) > HELD_MAX:
         del state.held[next((key for key, one in state.held.items() if not one.told), next(iter(state.held)))]
+    _fold(holding, event)
+    if header.origin_customer_id is not None:
+        _copy(state, conversation_id, holding, event)
+    if state.links.quiet or holding.copying:
+        return ()
+    return _told(state, conversation_id, holding, header, at)
+
+
+def _holding(state: DeskState, header: Header) -> Holding:
+    return Holding("" if header.home_customer_id == state.id else header.home_customer_id, header.case_id, header.channel)
+
+
+def _fold(holding: Holding, event: Event) -> None:
     order = order_of(event)
     if type(event) in _GIVEN:
         if holding.given is None or order > holding.given:
@@ -103,19 +118,89 @@ def _ownership(state: DeskState, event: Event, at: Moment) -> tuple[Effect, ...]
         holding.ended = order
         over = _ENDED.get(type(event))
         holding.over = event.to in _SETTLED if isinstance(event, events.ConversationStatusChanged) else bool(over)
-    owner = "" if holding.over else holding.agent
+
+
+def _told(state: DeskState, conversation_id: str, holding: Holding, cause: Header, at: Moment) -> tuple[Effect, ...]:
+    """Tell the agents' side who has a conversation now, if that is news."""
+    owner = holding.owner
     if owner == holding.told:
         return ()
     before, holding.told = holding.told, owner
     return tuple(
-        _assigned(state, conversation_id, holding, event, at, agent=agent, released=released)
+        _assigned(state, conversation_id, holding, cause, at, agent=agent, released=released)
         for agent, released in ((before, True), (owner, False))
         if agent
     )
 
 
-def _assigned(state: DeskState, conversation_id: str, holding: Holding, event: Event, at: Moment, *, agent: str, released: bool) -> Effect:
-    cause = event.header
+# -- under a customer: links to others (log.md §5)
+
+
+def _copy(state: DeskState, conversation_id: str, holding: Holding, event: Event) -> None:
+    """Take in a copy: what was told where it comes from follows from the copies alone, and is told no more."""
+    origin = event.header.origin_customer_id or ""
+    holding.copying = origin
+    if origin in state.links.copied:
+        return  # it came there when nothing was told there any more
+    theirs = state.theirs.setdefault(conversation_id, _holding(state, event.header))
+    _fold(theirs, event)
+    while len(state.theirs) > HELD_MAX:
+        del state.theirs[next(iter(state.theirs))]
+
+
+def _follow(state: DeskState, event: Event, at: Moment) -> tuple[Effect, ...]:
+    """Follow a link to another customer or its end, a copy's end, an erasure."""
+    links = state.links
+    match event:
+        case _ if links.erased:
+            pass
+        case events.IdentityLinked() if event.from_ == state.id:
+            links.leave(event)
+        case events.IdentityLinked():
+            links.gain(event.from_, event.header.received_at_us)
+        case events.IdentityCopied() if event.to == state.id:
+            return _copied(state, event, at)
+        case events.IdentityUnlinked() if event.from_ == state.id:
+            if not links.come_back(event):
+                return ()
+            return tuple(one for key, holding in state.held.items() for one in _told(state, key, holding, event.header, at))
+        case events.PrivacyErased():
+            return _forgotten(state, event.header, at)
+        case _:
+            pass
+    return ()
+
+
+def _forgotten(state: DeskState, cause: Header, at: Moment) -> tuple[Effect, ...]:
+    """Give back quietly what agents have of a person who was forgotten; nothing is folded any more."""
+    effects: list[Effect] = []
+    for conversation_id, holding in state.held.items() if not state.links.quiet else ():
+        holding.over = True
+        effects += _told(state, conversation_id, holding, cause, at)
+    state.held.clear()
+    state.theirs.clear()
+    state.links.erased = True
+    return tuple(effects)
+
+
+def _copied(state: DeskState, event: events.IdentityCopied, at: Moment) -> tuple[Effect, ...]:
+    """Tell the agents' side in what the conversations differ from what was told of them where they were copied from."""
+    state.links.all_there(event.from_)
+    effects: list[Effect] = []
+    for conversation_id, holding in state.held.items():
+        if holding.copying == event.from_:
+            holding.copying = ""
+            theirs = state.theirs.pop(conversation_id, None)
+            before = theirs.owner if theirs is not None and event.from_ in state.links.since else ""
+            if theirs is not None and before and (theirs.home != holding.home or holding.told):
+                effects.append(_assigned(state, conversation_id, theirs, event.header, at, agent=before, released=True))
+            else:
+                holding.told = holding.told or before
+            effects += _told(state, conversation_id, holding, event.header, at)
+    return () if state.links.quiet else tuple(effects)
+
+
+def _assigned(state: DeskState, conversation_id: str, holding: Holding, cause: Header, at: Moment, *, agent: str, released: bool) -> Effect:
     home = holding.home or state.id
     header = Header(
         id=effect_id("desk", conversation_id, home, agent, "released" if released else "assigned", cause.id),
@@ -139,7 +224,7 @@ def _assigned(state: DeskState, conversation_id: str, holding: Holding, event: E
 
 def _work(state: DeskState, event: events.WorkAssigned, order: Order) -> None:
     header = event.header
-    key = f"{event.customer}|{header.conversation_id}|{header.home_customer_id}"
+    key = f"{header.conversation_id}|{header.home_customer_id}"  # the same under the customer to whom its own one is linked
     known = state.works.get(key)
     if known is not None and order < known.order:
         return

@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from projections.linked import Links
 from projections.order import Order
 
 __all__ = ["HELD_MAX", "PRESENCES_MAX", "WORKS_MAX", "DeskState", "Holding", "Presence", "Work"]
@@ -21,7 +22,7 @@ PRESENCES_MAX: Final = 16
 class Holding(msgspec.Struct, array_like=True, gc=False):
     """Who has one conversation. Each fact with its `Order`, so that every order of arrival ends alike.
 
-    `told`: whom we have told that it is theirs; "" = nobody.
+    `told`: whom we have told that it is theirs; "" = nobody. `copying`: records are being copied from this customer.
     """
 
     home: str
@@ -33,6 +34,12 @@ class Holding(msgspec.Struct, array_like=True, gc=False):
     over: bool = False
     ended: Order | None = None
     told: str = ""
+    copying: str = ""
+
+    @property
+    def owner(self) -> str:
+        """Whose it is; "" = nobody's."""
+        return "" if self.over else self.agent
 
 
 class Work(msgspec.Struct, array_like=True, gc=False):
@@ -56,7 +63,10 @@ class Presence(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class DeskState(msgspec.Struct, array_like=True):
-    """One customer (`held`, by conversation) or one agent (`works`, by customer and conversation; `presences` in order)."""
+    """One customer (`held`, by conversation) or one agent (`works`, by conversation and home; `presences` in order).
+
+    `links`: the customers that are one with this one; `theirs`: what was told of conversations where they are being copied from.
+    """
 
     tenant: str
     id: str
@@ -64,3 +74,5 @@ class DeskState(msgspec.Struct, array_like=True):
     works: dict[str, Work] = msgspec.field(default_factory=dict)
     presences: list[Presence] = msgspec.field(default_factory=list)
     armed_us: int | None = None
+    links: Links = msgspec.field(default_factory=Links)
+    theirs: dict[str, Holding] = msgspec.field(default_factory=dict)

@@ -11,16 +11,18 @@ from typing import Final
 import msgspec
 
 from projections.kernel import Delete, RowChange, Upsert, Value
-from schemas.events import CustomerContact, CustomerKnownHandle, Handle, HandleKind
+from schemas.events import CustomerContact, CustomerKnownHandle, Handle, HandleKind, Header
 from schemas.record import Event
 
-__all__ = ["HANDLES_PER_KIND_MAX", "SEALED_BYTES_MAX", "Known", "facet", "fold", "handle_facet"]
+__all__ = ["HANDLES_PER_KIND_MAX", "SEALED_BYTES_MAX", "Known", "erase", "facet", "fold", "handle_facet"]
 
 HANDLES_PER_KIND_MAX: Final = 10
 """Handles of one kind that are kept: the ones seen first. The resolver's own limit is the same (log.md §4)."""
 
 SEALED_BYTES_MAX: Final = 16 * 1024
 """A larger sealed part (a long mail) is not copied: the timeline row of the handle's first event has it."""
+
+_SPECIAL: Final = "vulnerability:"
 
 
 class Known(msgspec.Struct, array_like=True, gc=False):
@@ -60,6 +62,12 @@ def fold(book: dict[bytes, Known], event: Event, rows: list[RowChange], appended
     return changed
 
 
+def erase(book: dict[bytes, Known], header: Header, rows: list[RowChange]) -> None:
+    """Delete the rows of all handles, and forget them."""
+    rows.extend(Delete("customer", (header.tenant, header.customer_id, handle_facet(hashed))) for hashed in book)
+    book.clear()
+
+
 def facet(book: dict[bytes, Known]) -> CustomerContact:
     """Build the facet: handles in order of first sight."""
     found = [
@@ -91,7 +99,12 @@ def _above_limit(book: dict[bytes, Known], kind: HandleKind) -> bytes | None:
 
 
 def _can_be_copied(event: Event) -> bool:
-    return event.sealed is not None and event.sealed_key is not None and len(event.sealed) <= SEALED_BYTES_MAX
+    return (
+        event.sealed is not None
+        and event.sealed_key is not None
+        and len(event.sealed) <= SEALED_BYTES_MAX
+        and not event.sealed_key.startswith(_SPECIAL)  # who may show a number must not need the key of what is special about its owner
+    )
 
 
 def _row(event: Event, hashed: bytes, appended_us: int) -> Upsert:

@@ -29,6 +29,7 @@ __all__ = [
     "Tally",
     "Timer",
     "TimerChange",
+    "Tombstone",
     "Upsert",
     "Value",
 ]
@@ -121,12 +122,20 @@ class Effect(msgspec.Struct, frozen=True, gc=False):
     """Something for the outside: a record on an output topic, or a loop-back onto the log.
 
     `kind` chooses the topic (`streams/effects.py`), `key` the topic's key. Of effects on a compacted topic only the last
-    one per key and batch is sent. Ids are deterministic and lie in the payload.
+    one per key and batch is sent, a `Tombstone` like any other. Ids are deterministic and lie in the payload.
     """
 
     kind: str
     key: str
     payload: Record | Event
+
+
+class Tombstone(Record, frozen=True, kw_only=True, gc=False):
+    """What a compacted topic gets for a key under which nothing stands any more: a null value. The place is that of the record which says so."""
+
+    partition: int
+    offset: int
+    event_time_us: int
 
 
 class Tally(msgspec.Struct, frozen=True, gc=False):

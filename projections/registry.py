@@ -12,6 +12,7 @@ from typing import Any, Final
 from projections.alerts import Alerts
 from projections.customer import Customer
 from projections.desk import Desk
+from projections.erasure_notice import ErasureNotice
 from projections.escalation import Escalation
 from projections.kernel import Projection
 from projections.service_levels import ServiceLevels
@@ -115,7 +116,7 @@ def _refuse_twice(what: str, names: list[str]) -> None:
 
 VERSIONS: Final[dict[tuple[str, int], Group]] = versioned(
     Group("view", 1, (Timeline(), Customer())),
-    Group("care", 1, (Sla(), Unanswered(), Alerts(), Escalation(), Desk(), ServiceLevels())),
+    Group("care", 1, (Sla(), Unanswered(), Alerts(), Escalation(), Desk(), ServiceLevels(), ErasureNotice())),
 )
 """Every group in every version that this code can run, by name and version: a version leaves this list when it is retired everywhere."""
 

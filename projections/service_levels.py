@@ -12,8 +12,9 @@ Whatever comes late, the figures become those of the true order: the verdict on 
 (`projections/contact_outcome.py`), and what was counted before and proves wrong is taken back by negative adds.
 
 A customer who is linked to another (log.md §5): contacts decided by then stay counted where they are; an undecided one is taken
-back here and counted under the other customer. Both sides decide by the same facts, those appended up to the link's
-`received_at_us`, so neither counts twice nor not at all.
+back here and counted under the other customer. Both sides decide by the same facts, those that this one had when it was linked, up
+to the link's `received_at_us`: to the other they are copies. So neither counts twice nor not at all. Figures hold nobody: an erasure
+changes none.
 """
 
 from bisect import insort
@@ -44,7 +45,7 @@ KEPT_US: Final = 8 * 86_400_000_000
 _KEPT_MIN: Final = 8
 _KEPT_MAX: Final = 256
 _FACTS_MAX: Final = 32
-_LINKS_MAX: Final = 64
+_LINKS_MAX: Final = 128
 _HOUR_US: Final = 3_600_000_000
 _SECOND_US: Final = 1_000_000
 _DAY_US: Final = 86_400_000_000
@@ -59,26 +60,27 @@ _UNSETTLED: Final = 2
 class _Contact(msgspec.Struct, array_like=True, gc=False):
     """One contact: its facts, sorted, up to the first connect; what was counted of it, by day; and who counts it.
 
-    `where`: here; elsewhere; or unsettled, because it has copies of `origin`'s records and `identity.copied` is still to come.
+    `where`: here; elsewhere; or unsettled, because it has copies of the records of `origins` and `identity.copied` is still to come.
     """
 
     facts: list[Fact] = msgspec.field(default_factory=list)
     counted: list[tuple[str, Outcome]] = msgspec.field(default_factory=list)
     where: int = _HERE
-    origin: str = ""
+    origins: list[str] = []
 
 
 class ServiceLevelsState(msgspec.Struct, array_like=True, gc=False):
     """The contacts of one customer that late evidence may still reach; 0.15 kB each, stored.
 
     `newest_us` is the greatest event time seen; `linked_us` when this customer was linked to another; `links` when others were
-    linked to this one, by customer.
+    linked to this one, by customer; `copied` are those whose copies were all there before that was known.
     """
 
     newest_us: int = 0
     contacts: dict[str, _Contact] = msgspec.field(default_factory=dict)
     linked_us: int | None = None
     links: dict[str, int] = msgspec.field(default_factory=dict)
+    copied: list[str] = []
 
 
 class ServiceLevels:
@@ -102,6 +104,7 @@ class ServiceLevels:
         contact_id = header.contact_id or header.conversation_id
         if not header.customer_id or not contact_id:
             return Step(state)
+        origin = header.origin_customer_id
         fact = fact_of(event, at.appended_at_us if header.appended_at_us is None else header.appended_at_us)
         if fact is None:
             return Step(state)
@@ -113,8 +116,11 @@ class ServiceLevels:
                 _prune(state)
             it = _Contact()
         state.contacts[contact_id] = it  # at the end: the one touched last
-        if header.origin_customer_id is not None and it.where == _HERE and not it.counted:
-            it.where, it.origin = _UNSETTLED, header.origin_customer_id
+        if origin is not None:
+            fact = (*fact[:-1], -fact[-1])  # one that its customer had before it was linked, see `_decided`
+            if origin not in it.origins and (it.where == _UNSETTLED or (it.where == _HERE and (not it.counted or it.origins))):
+                it.where = _UNSETTLED
+                it.origins = [*it.origins, origin]
         if not _take_in(it, fact):
             return Step(state)
         if new and state.linked_us is not None and it.where == _HERE:
@@ -198,22 +204,47 @@ def _identity(
     """Hand undecided contacts over to the customer that this one was linked to; take over those of one that was linked to this."""
     header = event.header
     if isinstance(event, events.IdentityCopied):
-        linked_us = state.links.get(event.from_)
-        if event.to != header.customer_id or linked_us is None:
+        if event.to != header.customer_id:
             return ()
-        for it in state.contacts.values():
-            if it.where == _UNSETTLED and it.origin == event.from_:
-                it.where = _ELSEWHERE if _decided(it, linked_us) else _HERE
+        state.copied = [*(one for one in state.copied if one != event.from_), event.from_][-_LINKS_MAX:]
+        _settle(state, event.from_)
     elif event.from_ == header.customer_id:
-        state.linked_us = header.received_at_us if isinstance(event, events.IdentityLinked) else None
-        for it in state.contacts.values():
-            if it.where != _UNSETTLED:
-                it.where = _HERE if state.linked_us is None else _where_now(it, state.linked_us)
+        _part(state, event)
     elif isinstance(event, events.IdentityLinked):
-        state.links[event.from_] = header.received_at_us
+        state.links.setdefault(event.from_, header.received_at_us)
         while len(state.links) > _LINKS_MAX:
             del state.links[next(iter(state.links))]
+        if event.from_ in state.copied:
+            _settle(state, event.from_)
+    else:
+        state.links.pop(event.from_, None)
+        state.copied = [one for one in state.copied if one != event.from_]
     return tuple([tally for it in state.contacts.values() if it.where != _UNSETTLED for tally in _counted(it, header.tenant, at.config)])
+
+
+def _part(state: ServiceLevelsState, event: events.IdentityLinked | events.IdentityUnlinked) -> None:
+    """Be linked to another customer, for the first time, or stand alone again."""
+    if isinstance(event, events.IdentityUnlinked):
+        state.linked_us = None
+        for it in state.contacts.values():
+            it.where = _HERE if it.where == _ELSEWHERE and not it.origins else it.where
+    elif state.linked_us is None:
+        state.linked_us = event.header.received_at_us
+        for it in state.contacts.values():
+            if it.where == _HERE:
+                it.where = _where_now(it, state.linked_us)
+
+
+def _settle(state: ServiceLevelsState, origin: str) -> None:
+    """Say who counts the contacts of a customer whose copies are all there, if it is known when that one was linked."""
+    linked_us = state.links.get(origin)
+    if linked_us is None:
+        return
+    for it in state.contacts.values():
+        if it.where == _UNSETTLED and origin in it.origins and all(one in state.copied for one in it.origins):
+            copies = [fact for fact in it.facts if fact[-1] < 0]
+            theirs = outcomes([fact for fact in copies if -fact[-1] <= linked_us])[1]
+            it.where = _ELSEWHERE if theirs else _HERE if state.linked_us is None else _where_now(it, state.linked_us)
 
 
 def _where_now(it: _Contact, linked_us: int) -> int:
@@ -222,7 +253,7 @@ def _where_now(it: _Contact, linked_us: int) -> int:
 
 def _decided(it: _Contact, linked_us: int) -> bool:
     """Tell whether the contact was decided by what had been appended when its customer was linked."""
-    return outcomes([fact for fact in it.facts if fact[-1] <= linked_us])[1]
+    return outcomes([fact for fact in it.facts if abs(fact[-1]) <= linked_us])[1]
 
 
 def _prune(state: ServiceLevelsState) -> None:

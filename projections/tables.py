@@ -59,8 +59,9 @@ _STATE_COLUMNS = {
     "applied_offset": "bigint",
     "appended_us": "bigint",
     "timers": "blob",
+    "ties": "blob",
 }
-_STATE_STATIC = frozenset({"recent_ids", "applied_partition", "applied_offset", "appended_us", "timers"})
+_STATE_STATIC = frozenset({"recent_ids", "applied_partition", "applied_offset", "appended_us", "timers", "ties"})
 _BY_DAY = "{'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS', 'compaction_window_size': 1}"
 
 

@@ -10,11 +10,13 @@ from bisect import insort
 from typing import ClassVar, Final
 
 from projections.kernel import Config, Moment, Step, Subject, Timer
+from projections.linked import LINKS, is_copy
 from projections.order import Order, order_of
 from projections.sla.matching import matcher_of
 from projections.unanswered_answers import ANSWERS, answer_of
 from projections.unanswered_facts import PROFILE, SAYS, note
-from projections.unanswered_state import NEXT, OPEN, Ask, Contact, Found, UnansweredState, WaitState, pending
+from projections.unanswered_handing import follow, rename
+from projections.unanswered_state import NEXT, Ask, Contact, Found, UnansweredState, WaitState, pending
 from projections.unanswered_telling import Telling, timer_name
 from projections.unanswered_types import asking_types
 from projections.unanswered_verdicts import answered, file, judge
@@ -54,7 +56,6 @@ _ASK_BY_THEMSELVES: Final[frozenset[type[Event]]] = frozenset(
 )
 _ASKS: Final = _ASK_BY_CONTACT | _ASK_BY_THEMSELVES
 _FACTS: Final[frozenset[type[Event]]] = frozenset({*SAYS, events.ConversationUnassigned, events.ConversationReturnedToQueue})
-_LINKS: Final[frozenset[type[Event]]] = frozenset({events.IdentityLinked, events.IdentityUnlinked})
 _NOT_CUSTOMERS: Final = ("agent:", "plan:")
 _SECOND_US: Final = 1_000_000
 
@@ -64,7 +65,7 @@ class Unanswered:
 
     name: ClassVar[str] = "unanswered"
     version: ClassVar[int] = 1
-    handles: ClassVar[frozenset[type[Event]]] = frozenset({*_ASKS, *ANSWERS, *_FACTS, *_LINKS})
+    handles: ClassVar[frozenset[type[Event]]] = frozenset({*_ASKS, *ANSWERS, *_FACTS, *LINKS})
     depends_on: ClassVar[tuple[str, ...]] = ()
 
     def initial(self, subject: Subject) -> UnansweredState:
@@ -73,17 +74,20 @@ class Unanswered:
 
     def apply(self, state: UnansweredState, event: Event, at: Moment) -> Step[UnansweredState]:
         """Take in a question, an answer or a fact, and tell what it changes."""
-        if not _ruled(at.config) or state.customer_id.startswith(_NOT_CUSTOMERS):
+        if type(event) in LINKS:
+            telling = Telling(state.tenant, state.customer_id, at)
+            follow(state, telling, event)
+            return telling.step(state)
+        if not _ruled(at.config) or state.links.quiet or state.customer_id.startswith(_NOT_CUSTOMERS):
             return Step(state)
         telling = Telling(state.tenant, state.customer_id, at)
-        if type(event) in _LINKS:
-            _move(state, telling, event)
-        elif not state.moved:
-            self._take(state, telling, event)
+        self._take(state, telling, event)
         return telling.step(state)
 
     def expire(self, state: UnansweredState, timer: Timer, at: Moment) -> Step[UnansweredState]:
         """Find that a contact was not answered in time: not at all, or too late."""
+        if state.links.quiet:
+            return Step(state)
         for contact in state.open.values():
             for wait in contact.waits:
                 if pending(wait) and wait.due_us == timer.due_at_us and timer_name(contact, wait) == timer.name:
@@ -119,10 +123,14 @@ class Unanswered:
         header, kind = event.header, type(event)
         contact_id = (header.contact_id if kind in _ASK_BY_CONTACT else None) or header.id
         contact = state.open.get(contact_id) or state.closed.get(contact_id)
+        home = "" if header.home_customer_id == header.customer_id else header.home_customer_id
         if contact is None:
             thread = header.conversation_id or header.contact_id or header.id
-            home = "" if header.home_customer_id == header.customer_id else header.home_customer_id
             contact = Contact(contact_id, thread, home, header.case_id)
+        elif home != contact.home and order < contact.asks[0].order:
+            rename(telling, contact, home)
+        if header.origin_customer_id is not None and header.origin_customer_id not in contact.copying:
+            contact.copying = [*contact.copying, header.origin_customer_id]
         stage = event.stage if isinstance(event, events.ContactAbandoned) else None
         telling.silent = _too_old(event, telling.at)
         version = telling.at.config.at(order[0]).version
@@ -137,21 +145,8 @@ def _too_old(event: Event, at: Moment) -> bool:
     """Tell whether an event came so late that nobody is to be told (log.md §6)."""
     header = event.header
     lateness_s = matcher_of(at.config.at(header.occurred_at_us)).channel(header.channel).allowed_lateness_s
-    return at.appended_at_us - header.occurred_at_us > lateness_s * _SECOND_US
-
-
-def _move(state: UnansweredState, telling: Telling, event: Event) -> None:
-    """Close quietly when this customer is merged into another: the copies of the records are judged there (log.md §5)."""
-    if not isinstance(event, events.IdentityLinked | events.IdentityUnlinked) or event.from_ != telling.customer_id:
-        return
-    state.moved = isinstance(event, events.IdentityLinked)
-    for contact in state.open.values() if state.moved else ():
-        for wait in contact.waits:
-            if wait.state in OPEN or pending(wait):
-                telling.disarm(contact, wait)
-                telling.row(contact, wait, state="moved")
-    if state.moved:
-        state.open.clear()
+    appended_us = header.appended_at_us if is_copy(header) else None
+    return (at.appended_at_us if appended_us is None else appended_us) - header.occurred_at_us > lateness_s * _SECOND_US
 
 
 def _ruled(config: Config) -> bool:

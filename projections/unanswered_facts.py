@@ -22,6 +22,7 @@ PROFILE: Final = ""
 """The name under which facts of the customer are kept, not of one conversation."""
 
 _ATTRIBUTE: Final = "@"
+_HELPER: Final = "helper"
 _LANGUAGES: Final = ("language", "locale")
 
 
@@ -84,7 +85,8 @@ def note(facts: dict[str, list[Fact]], thread: str, event: Event, order: Order) 
         _put(facts, thread, Fact(order, "assignee", ""))
         said = True
     if header.actor_team and header.actor_kind == "agent":
-        said = _helper(facts, thread, Fact(order, "helper", header.actor_team)) or said
+        _put(facts, thread, Fact(order, _HELPER, header.actor_team))
+        said = True
     of_customer = said and kind in _OF_CUSTOMERS
     if attributes:
         said = True
@@ -96,15 +98,6 @@ def note(facts: dict[str, list[Fact]], thread: str, event: Event, order: Order) 
                 _put(facts, PROFILE, Fact(order, "language", value))
                 of_customer = True
     return said, of_customer
-
-
-def _helper(facts: dict[str, list[Fact]], thread: str, fact: Fact) -> bool:
-    """Keep who answers, unless the last thing known is that the same team did."""
-    kept = facts.get(thread)
-    if kept and kept[-1].name == fact.name and kept[-1].value == fact.value and kept[-1].order < fact.order:
-        return False
-    _put(facts, thread, fact)
-    return True
 
 
 def background(facts: dict[str, list[Fact]], thread: str, upto: Order) -> Background:
@@ -131,7 +124,7 @@ def _read(known: Background, facts: list[Fact], upto: Order) -> None:
             known.assignee = value or None
         elif name == "priority":
             known.priority = value
-        elif name == "helper":
+        elif name == _HELPER:
             helper = value
         elif name == "language":
             known.language = value
@@ -154,4 +147,15 @@ def _put(facts: dict[str, list[Fact]], where: str, fact: Fact) -> None:
     else:
         kept.append(fact)
     if len(kept) > FACTS_MAX:
-        del kept[0]
+        del kept[_spare(kept)]
+
+
+def _spare(facts: list[Fact]) -> int:
+    """Return which fact is missed least: the first answer by a team that had answered before it too, else the earliest fact."""
+    helper = ""
+    for number, fact in enumerate(facts):
+        if fact.name == _HELPER:
+            if fact.value == helper:
+                return number
+            helper = fact.value
+    return 0

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from projections.linked import Links
 from projections.order import Order
 from projections.unanswered_answers import Answer
 from projections.unanswered_facts import Fact
@@ -101,8 +102,9 @@ class Wait(msgspec.Struct, array_like=True, gc=False):
 class Contact(msgspec.Struct, array_like=True):
     """One contact that asked: by its contact id; a message, post or form by its own.
 
-    `thread` is its conversation, or itself where it belongs to none; `home` "" is the customer's own. `turns`: how often what was told
-    of waits had changed that were withdrawn, by their rules: one that comes again counts on from there.
+    `thread` is its conversation, or itself where it belongs to none; `home` that of the first ask, "" is the customer's own. `turns`: how
+    often what was told of waits had changed that were withdrawn, by their rules: one that comes again counts on from there. `copying`:
+    records are being copied from these customers.
     """
 
     id: str
@@ -112,6 +114,7 @@ class Contact(msgspec.Struct, array_like=True):
     asks: list[Ask] = msgspec.field(default_factory=list)
     waits: list[Wait] = msgspec.field(default_factory=list)
     turns: dict[str, int] = msgspec.field(default_factory=dict)
+    copying: list[str] = msgspec.field(default_factory=list)
 
 
 OPEN: Final = frozenset({WaitState.WAITING, WaitState.UNANSWERED})
@@ -122,7 +125,7 @@ class UnansweredState(msgspec.Struct, array_like=True):
     """One customer. `facts` by conversation, the one touched last at the end; `answers` in order of event time.
 
     `open`: the contacts in which somebody still waits; `closed`: those of late that evidence may still change; `asked`: the
-    latest moment at which the customer asked; `moved`: the customer was merged into another, who has it all now.
+    latest moment at which the customer asked; `links`: the customers that are one with this one, and who has it all.
     """
 
     tenant: str
@@ -132,7 +135,7 @@ class UnansweredState(msgspec.Struct, array_like=True):
     open: dict[str, Contact] = msgspec.field(default_factory=dict)
     closed: dict[str, Contact] = msgspec.field(default_factory=dict)
     asked: Order | None = None
-    moved: bool = False
+    links: Links = msgspec.field(default_factory=Links)
 
 
 def pending(wait: Wait) -> bool:

@@ -20,7 +20,10 @@ _SECOND_US: Final = 1_000_000
 
 
 class Telling(msgspec.Struct, gc=False):
-    """Gathers what one event or timer leads to for one customer; `silent`: what happens is too old to be told (log.md §6)."""
+    """Gathers what one event or timer leads to for one customer; `silent`: what happens is too old to be told (log.md §6).
+
+    Of a contact into which records are being copied only rows are written: what was told of it stays as it is until all are there.
+    """
 
     tenant: str
     customer_id: str
@@ -65,7 +68,7 @@ class Telling(msgspec.Struct, gc=False):
 
     def arm(self, contact: Contact, wait: Wait) -> None:
         """Let the wait come to its due time; its channel's grace is added."""
-        if wait.due_us is not None:
+        if wait.due_us is not None and not contact.copying:
             rules = book_of(self.at.config, wait.book, wait.asked[0])
             grace_s = matcher_of(rules).channel(wait.channel).grace_s
             self.timers.append(Arm(timer_name(contact, wait), wait.due_us, grace_s * _SECOND_US))
@@ -79,6 +82,8 @@ class Telling(msgspec.Struct, gc=False):
 
         That it was missed is told when its timer expires and not before: evidence of an answer in time may be on its way.
         """
+        if contact.copying:
+            return
         is_missed = missed(wait)
         if wait.told and not is_missed:
             self.retract(contact, wait)
@@ -97,8 +102,8 @@ class Telling(msgspec.Struct, gc=False):
         self._cleared(contact, wait, wait.answer, "retracted")
 
     def _detected(self, state: UnansweredState, contact: Contact, wait: Wait) -> None:
-        rule = _rule(self.at.config, wait)
-        if rule is None or wait.due_us is None:
+        cause = self.cause(contact, wait, over=wait.answer is not None)
+        if cause is None or wait.due_us is None:
             return
         if not wait.silent:
             self._effect(
@@ -112,34 +117,39 @@ class Telling(msgspec.Struct, gc=False):
                     team=wait.team or None,
                 ),
             )
-        self.signals.append(
-            CauseRaised(
-                cause_id=self._cause_id(contact, wait),
-                kind="unanswered",
-                name=wait.rule,
-                instance=0,
-                turn=wait.turn,
-                at_us=wait.due_us,
-                noticed_us=self.at.appended_at_us,
-                place=Place(
-                    conversation_id=contact.thread,
-                    home_customer_id=contact.home or self.customer_id,
-                    case_id=contact.case_id,
-                    channel=wait.channel,
-                    team=wait.team,
-                    queue=wait.queue,
-                    assignee=wait.assignee,
-                    priority=wait.priority,
-                ),
-                severity=rule.severity,
-                rule_id=rule.id,
-                calendar=wait.calendar,
-                recipients=rule.recipients,
-                ladder=rule.escalation,
-                acknowledge_hold_s=rule.acknowledge_hold_s,
-                silent=wait.silent,
-                over=wait.answer is not None,
-            )
+        self.signals.append(cause)
+
+    def cause(self, contact: Contact, wait: Wait, *, over: bool) -> CauseRaised | None:
+        """Return the cause that a missed wait is; None where its rule is not known any more."""
+        rule = _rule(self.at.config, wait)
+        if rule is None:
+            return None
+        return CauseRaised(
+            cause_id=self.cause_id(contact, wait),
+            kind="unanswered",
+            name=wait.rule,
+            instance=0,
+            turn=wait.turn,
+            at_us=wait.due_us or wait.asked[0],
+            noticed_us=self.at.appended_at_us,
+            place=Place(
+                conversation_id=contact.thread,
+                home_customer_id=contact.home or self.customer_id,
+                case_id=contact.case_id,
+                channel=wait.channel,
+                team=wait.team,
+                queue=wait.queue,
+                assignee=wait.assignee,
+                priority=wait.priority,
+            ),
+            severity=rule.severity,
+            rule_id=rule.id,
+            calendar=wait.calendar,
+            recipients=rule.recipients,
+            ladder=rule.escalation,
+            acknowledge_hold_s=rule.acknowledge_hold_s,
+            silent=wait.silent,
+            over=over,
         )
 
     def _cleared(self, contact: Contact, wait: Wait, answer: Answered | None, why: str) -> None:
@@ -158,7 +168,7 @@ class Telling(msgspec.Struct, gc=False):
                 ),
             )
         channel = None if answer is None else answer.channel
-        self.signals.append(CauseEnded(cause_id=self._cause_id(contact, wait), why=why, at_us=at_us, channel=channel, silent=silent))
+        self.signals.append(CauseEnded(cause_id=self.cause_id(contact, wait), why=why, at_us=at_us, channel=channel, silent=silent))
 
     def _effect(self, event: events.UnansweredDetected | events.UnansweredCleared) -> None:
         self.effects.append(Effect(type(event).TYPE, self.customer_id, event))
@@ -180,7 +190,8 @@ class Telling(msgspec.Struct, gc=False):
             causation_id=wait.asked[3],
         )
 
-    def _cause_id(self, contact: Contact, wait: Wait) -> str:
+    def cause_id(self, contact: Contact, wait: Wait) -> str:
+        """Return what names the cause for good."""
         return f"unanswered|{contact.thread}|{contact.home or self.customer_id}|{wait.rule}|{contact.id}"
 
     def _key(self, contact: Contact, wait: Wait) -> tuple[str | int, ...]:

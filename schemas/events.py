@@ -110,6 +110,7 @@ __all__ = [
     "IdentityMergeRejected",
     "IdentityObserved",
     "IdentityUnlinked",
+    "KeysDestroyed",
     "LogImported",
     "MessageAuthor",
     "MessageDelivered",
@@ -590,7 +591,7 @@ class AuditEntry(Record, frozen=True, kw_only=True, gc=False):
     roles: tuple[str, ...] = ()
     """The roles in which the actor acted."""
     action: str
-    """What: opened, erased, merged, unmerged, proposal_rejected, keys_rotated, exported, reported."""
+    """What: opened, erased, linked, merged, unmerged, proposal_rejected, keys_rotated, exported, reported, promoted, rolled_back, chain_adopted."""
     customer: str | None = None
     """The customer it is about, if it is one."""
     purpose: str | None = None
@@ -781,7 +782,7 @@ class CaseSplit(Event, frozen=True, kw_only=True, gc=False):
 
 
 class ClockMoved(Event, frozen=True, kw_only=True, gc=False):
-    """What had been announced of a clock, or of a contact nobody answered, when its customer was linked to another one."""
+    """What had been announced of a clock, or of a contact nobody answered, when its customer was linked to another one; or that a clock ran."""
 
     TYPE: ClassVar[str] = "clock.moved"
     FULL_NAME: ClassVar[str] = "touchline.clock.Moved"
@@ -805,9 +806,18 @@ class ClockMoved(Event, frozen=True, kw_only=True, gc=False):
     """Whether somebody had acknowledged its alert."""
     turn: int = 0
     """How often the verdict had changed: what is told from here on counts on from it."""
+    at_us: int = 0
+    """The due time that was missed, epoch µs; 0 where nothing was announced."""
+    alert: str = ""
+    """Id of its alert, if that was still open."""
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     sealed: bytes | None = None
     sealed_key: str | None = None
+
+    @property
+    def at(self) -> datetime:
+        """`at_us` as an aware time."""
+        return instant(self.at_us)
 
 
 class ComplaintRaised(Event, frozen=True, kw_only=True, gc=False):
@@ -1738,9 +1748,31 @@ class IdentityUnlinked(Event, frozen=True, kw_only=True, gc=False):
     """How often the handle had been linked or unlinked before."""
     reason: str = ""
     """Why. A short code, never free text."""
+    back: str = ""
+    """The customer whom the handle belongs to again, as before it came along with him; empty: its own."""
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     sealed: bytes | None = None
     sealed_key: str | None = None
+
+
+class KeysDestroyed(Record, frozen=True, kw_only=True, gc=False):
+    """A person's keys were destroyed: whoever keeps keys or claims of these handles in memory lets go of them now."""
+
+    FULL_NAME: ClassVar[str] = "touchline.keys.Destroyed"
+
+    tenant: str
+    """Whose keys."""
+    erasure: str
+    """Id of the erasure."""
+    handles: tuple[str, ...]
+    """The handles as `kind:hash`, the hash in hexadecimal digits."""
+    at_us: int
+    """When, epoch µs UTC."""
+
+    @property
+    def at(self) -> datetime:
+        """`at_us` as an aware time."""
+        return instant(self.at_us)
 
 
 class LogImported(Event, frozen=True, kw_only=True, gc=False):
@@ -3041,6 +3073,7 @@ RECORDS: Final[dict[str, type[Record]]] = {
     "touchline.customer.OpenConversations": CustomerOpenConversations,
     "touchline.customer.Preferences": CustomerPreferences,
     "touchline.customer.Snapshot": CustomerSnapshot,
+    "touchline.keys.Destroyed": KeysDestroyed,
     "touchline.quarantine.Quarantined": Quarantined,
 }
 """Every class of a record without a header, by the Avro record's full name."""

@@ -11,12 +11,12 @@ Nonces are random, 96 bits. NIST SP 800-38D §8.3 allows 2^32 of them per key (a
 A key here serves one handle, one purpose and at most one calendar year: a whole centre of 1,000 agents writes 657 million
 events in a year, 2^29.3, so even one handle that were in every single one of them would stay below the limit.
 
-What is opened is `Opened`, `Erased` or `Unreadable`: erased and corrupt content are answers, never exceptions.
+What is opened is `Opened`, `Erased`, `Unreadable` or `Withheld`: what cannot be shown is an answer, never an exception.
 """
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -28,9 +28,11 @@ from schemas.events import Personal
 __all__ = [
     "KEY_BYTES",
     "NONCE_BYTES",
+    "AllDataKeys",
     "DataKey",
     "DataKeyStore",
     "Erased",
+    "KeyPage",
     "KeyPartition",
     "KeyState",
     "KeyWrapper",
@@ -41,6 +43,7 @@ __all__ = [
     "SealedItem",
     "SealedKey",
     "Unreadable",
+    "Withheld",
     "WrappedKey",
     "format_sealed_key",
     "lengths_and_texts",
@@ -147,7 +150,16 @@ class Unreadable(msgspec.Struct, frozen=True):
     reason: str
 
 
-Opening = Opened | Erased | Unreadable
+class Withheld(msgspec.Struct, frozen=True):
+    """It was not opened, because whoever asks may not see it. A keyring never says so: whoever opens for people does.
+
+    `reason` is `role` (it takes another one) or `expired` (the time for which it may be seen is over, whoever asks).
+    """
+
+    reason: str
+
+
+Opening = Opened | Erased | Unreadable | Withheld
 
 
 class DataKey:
@@ -203,6 +215,28 @@ class DataKeyStore(Protocol):
 
     async def insert_many(self, rows: Sequence[WrappedKey]) -> None:
         """Insert many rows."""
+        ...
+
+
+class KeyPage(NamedTuple):
+    """Some rows of `data_key`, and the store's own time before they were read, epoch µs."""
+
+    read_at_us: int
+    rows: list[WrappedKey]
+
+
+class AllDataKeys(Protocol):
+    """The whole table, for whoever counts its keys or wraps them anew. Transient trouble raises `touchline.errors.Retryable`."""
+
+    def pages(self) -> AsyncIterator[KeyPage]:
+        """Read all rows, page by page, destroyed ones included."""
+        ...
+
+    async def rewrap_many(self, rows: Sequence[WrappedKey], read_at_us: int) -> None:
+        """Write blob and `kek_id` of rows that were read at that time; acknowledged on return.
+
+        What was written to a row since then wins, and a row that was destroyed stays so, whenever that was.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ _INTERNAL: Final = frozenset({"config", "privacy", "timer", "projection", "log",
 _ASKED_AND_TOLD: Final = frozenset({"alert", "escalation"})
 """Families in which people send their wishes and notes, and the product tells what became of them."""
 
-_TOLD: Final = _ASKED_AND_TOLD | {"sla", "unanswered"}
+_TOLD: Final = _ASKED_AND_TOLD | {"sla", "unanswered", "privacy"}
 
 
 def is_internal(kind: str) -> bool:

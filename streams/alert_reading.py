@@ -11,7 +11,7 @@ from streams.store.port import GroupVersion, Store
 
 __all__ = ["OPEN", "STATES", "AlertReader"]
 
-STATES = ("open", "acknowledged", "snoozed", "resolved", "moved")
+STATES = ("open", "acknowledged", "snoozed", "resolved")
 """What the row of an alert may say."""
 
 OPEN = ("open", "acknowledged", "snoozed")

@@ -8,8 +8,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streams.store.port import StateRow
+from streams.ties import Ties
 
-__all__ = ["EXPIRIES_MAX", "NEVER_US", "ArmedTimers", "Due", "Expiry", "next_of"]
+__all__ = ["EXPIRIES_MAX", "NEVER_US", "ArmedTimers", "Due", "Expiry", "held", "next_of"]
 
 NEVER_US: Final = 2**63 - 1
 """The expiry moment of what is not armed."""
@@ -113,20 +114,37 @@ class ArmedTimers:
             self.blob = blob
         self.changed = False
 
-    def to_tell(self, tenant: str, subject: str, ts_us: int) -> Due | None:
-        """Return what the driver must be told, None if it knows; it knows afterwards."""
-        if self.next_us == self.told_us:
+    def to_tell(self, tenant: str, subject: str, ts_us: int, held_until_us: int = 0) -> Due | None:
+        """Return what the driver must be told, None if it knows; it knows afterwards. While timers are held the next expires when that ends."""
+        next_us = max(self.next_us, held_until_us)
+        if next_us == self.told_us:
             return None
         was_us = -1 if self.told_us == NEVER_US else self.told_us
-        due = Due(tenant, subject, was_us, self.earliest(), self.next_us == self.indexed_us, ts_us)
-        self.told_us = self.next_us
-        self.indexed_us = self.next_us
+        due = Due(tenant, subject, was_us, held(self.earliest(), held_until_us), next_us == self.indexed_us, ts_us)
+        self.told_us = next_us
+        self.indexed_us = next_us
+        return due
+
+    def to_tell_again(self, tenant: str, subject: str, ts_us: int) -> Due | None:
+        """Return what makes the driver forget what it was told, after a wake-up that did nothing; None if it was told nothing."""
+        if self.told_us in (-1, NEVER_US):
+            return None
+        due = Due(tenant, subject, self.told_us, None, True, ts_us)  # noqa: FBT003 - a tuple
+        self.told_us = NEVER_US
         return due
 
     def _find_next(self) -> None:
         self.next_us = min([x for _, x in self._armed.values()], default=NEVER_US)
 
 
+def held(expiry: Expiry | None, until_us: int) -> Expiry | None:
+    """Return what expires next of a subject whose timers are held up to this moment."""
+    return expiry if expiry is None or expiry.expires_us >= until_us else expiry._replace(expires_us=until_us)
+
+
 def next_of(row: StateRow | None) -> Expiry | None:
     """Return what expires next of a subject that was read from the store."""
-    return ArmedTimers(row.timers).earliest() if row and row.timers else None
+    if row is None or not row.timers:
+        return None
+    ties = Ties.decoded(row.ties)
+    return held(ArmedTimers(row.timers).earliest(), 0 if ties is None else ties.held_until_us)

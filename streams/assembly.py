@@ -13,8 +13,16 @@ from schemas.codec import Codec
 from schemas.topics import CHANNELS, topics
 from streams.broadcaster import BroadcasterRunner
 from streams.cluster import Cluster
+from streams.copy_run import CopyRun
 from streams.engine import Engine
 from streams.hosted import Runner
+from streams.identity.appending import KafkaLog
+from streams.identity.claims import Claims
+from streams.identity.copying import Copier
+from streams.identity.linker import Linker
+from streams.identity.pairs import Pairs
+from streams.identity.roots import Roots
+from streams.identity.undoing import Undoing
 from streams.live import App, build_app
 from streams.log.reader import LogReader
 from streams.outbox import KafkaEffects
@@ -25,7 +33,7 @@ from streams.resolver import ResolverRunner
 from streams.resolving import Resolver
 from streams.runner import GroupRunner
 from streams.store.cassandra import CassandraStore
-from streams.store.port import Store
+from streams.store.port import GroupVersion, Store
 from streams.versions.choosing import Wanted, running_groups, wanted
 from streams.wakeups import KafkaWaker
 from streams.wall_clock import now_us
@@ -39,6 +47,7 @@ log = structlog.get_logger(__name__)
 
 RESOLVER = "resolver"
 CONFIG = "config"
+VIEW = "view"
 BESIDE = (RESOLVER, CONFIG)
 """What a worker runs beside the groups of projections."""
 
@@ -91,20 +100,12 @@ def assembler(beside: Sequence[str], groups: Sequence[Group]) -> Callable[[Setti
         producer = Producer(settings.brokers)
         patience = Patience("assembly")
         runners: list[Runner] = []
-        store: CassandraStore | None = await patience.run(lambda: CassandraStore.connect(settings)) if groups else None
+        store: CassandraStore | None = None
+        if groups or RESOLVER in beside:
+            store = await patience.run(lambda: CassandraStore.connect(settings))
         registered = registry.output_ids(settings.registry_url) if settings.registry_url and groups else {}
-        if RESOLVER in beside:
-            runners.append(
-                ResolverRunner(
-                    Resolver(codec, future_max_s=settings.future_max_s),
-                    producer,
-                    codec,
-                    topics=[settings.topic(f"channel.{channel}") for channel in CHANNELS],
-                    interaction=settings.topic("interaction"),
-                    quarantine=settings.topic("quarantine"),
-                    group_id=resolver_group(settings),
-                )
-            )
+        if RESOLVER in beside and store is not None:
+            runners.append(_resolver_runner(settings, store, producer, codec))
         if CONFIG in beside:
             interaction = settings.topic("interaction")
             runners.append(
@@ -118,7 +119,7 @@ def assembler(beside: Sequence[str], groups: Sequence[Group]) -> Callable[[Setti
                 )
             )
         reader: LogReader | None = None
-        if store is not None:
+        if store is not None and groups:
             reader = LogReader(settings.brokers, settings.topic("interaction"), queued_kbytes=_QUEUED_KBYTES)
             history = History(store, reader)
             runners += [_group_runner(group, settings, store, codec, registered=registered, history=history) for group in groups]
@@ -134,6 +135,22 @@ def assembler(beside: Sequence[str], groups: Sequence[Group]) -> Callable[[Setti
     return assemble
 
 
+def _resolver_runner(settings: Settings, store: Store, producer: Producer, codec: Codec) -> ResolverRunner:
+    """Return the resolver's runner, with a linker over the same store and a producer of its own: a link waits for nobody's records."""
+    roots, most = Roots(), settings.identity_handles_per_kind_max
+    told = KafkaLog(settings.brokers, settings.topic("interaction"), linger="alerts")
+    return ResolverRunner(
+        Resolver(codec, future_max_s=settings.future_max_s, roots=roots, handles_per_kind_max=most),
+        producer,
+        codec,
+        topics=[settings.topic(f"channel.{channel}") for channel in CHANNELS],
+        interaction=settings.topic("interaction"),
+        quarantine=settings.topic("quarantine"),
+        group_id=resolver_group(settings),
+        linker=Linker(Claims(store), Pairs(store), roots, told, codec, handles_per_kind_max=most),
+    )
+
+
 def _group_runner(group: Group, settings: Settings, store: Store, codec: Codec, *, registered: Mapping[str, int], history: History) -> GroupRunner:
     """Return the runner of one group version. Each has a producer of its own: nobody's alerts wait for another's records."""
     engine = Engine(group, codec, tenant=settings.tenant, cached_subjects_max=settings.cached_subjects_max, settle_s=settings.settle_s)
@@ -142,6 +159,7 @@ def _group_runner(group: Group, settings: Settings, store: Store, codec: Codec, 
     if group.arms_timers or engine.is_configured:
         wakes = Producer(settings.brokers, linger="alerts", reports=True)
         waker = KafkaWaker(wakes, codec, topic=settings.topic("interaction"), group=group.name, patience=Patience(f"{group.name}.timers"))
+    copying, undoing = _copying(engine, settings, store, codec, history) if group.name == VIEW else (None, None)
     return GroupRunner(
         engine,
         store,
@@ -151,8 +169,25 @@ def _group_runner(group: Group, settings: Settings, store: Store, codec: Codec, 
         waker=waker,
         wakes_per_s=settings.wakes_per_s,
         snapshots_per_s=settings.snapshots_per_s,
-        rebuilding=Rebuilder(engine, store, history, codec=codec),
+        rebuilding=Rebuilder(engine, store, history, codec=codec, undoing=undoing),
+        copying=copying,
     )
+
+
+def _copying(engine: Engine, settings: Settings, store: Store, codec: Codec, history: History) -> tuple[Copier, Undoing]:
+    """Return what appends copies for a version of the view group, and what gives them back: in one order, on one producer."""
+    log = KafkaLog(settings.brokers, settings.topic("interaction"))
+    version = GroupVersion(engine.group.name, engine.group.version)
+    claims = Claims(store)
+    linker = Linker(claims, Pairs(store), Roots(), log, codec, handles_per_kind_max=settings.identity_handles_per_kind_max)
+
+    async def propose(run: CopyRun) -> None:
+        tenant = run.subject.tenant
+        one, target = await claims.home(tenant, run.subject.id), await claims.home(tenant, run.to)
+        if one is not None and target is not None:
+            await linker.propose(one, target, reason="history_too_long", evidence=one.evidence)
+
+    return Copier(history, log, codec, version, propose=propose), Undoing(history, log, codec)
 
 
 def worker_app(*groups: str) -> App:

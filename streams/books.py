@@ -80,6 +80,12 @@ class Books:
         """Return how many were appended by a time: for a subject that was folded elsewhere."""
         return bisect_right(self.appended_us, appended_us)
 
+    def first(self, read: int) -> "Books":
+        """Return the first `read` of them."""
+        books = Books(self._configs[0])
+        books.offsets, books.appended_us, books._configs = self.offsets[:read], self.appended_us[:read], self._configs[: read + 1]
+        return books
+
     def heard(self, entry: SubjectEntry, partition: int, offset: int) -> int:
         """Return how many a subject has heard of whose first record here is at `offset`: a new one, all before it."""
         if entry.applied_offset < 0:

@@ -35,7 +35,7 @@ _SECOND_US: Final = 1_000_000
 class ClockRow(msgspec.Struct, frozen=True, kw_only=True):
     """One clock of a customer. Times are epoch µs; `due_us` None while paused, `stopped_us` None until it stopped.
 
-    `consumed_us` is open time up to `running_since_us`, which is None while it does not run.
+    `consumed_us` is open time up to `running_since_us`, which is None while it does not run; `cancelled_us` None unless it was cancelled.
     """
 
     customer_id: str
@@ -53,6 +53,7 @@ class ClockRow(msgspec.Struct, frozen=True, kw_only=True):
     calendar: str
     rules_version: int
     team: str
+    cancelled_us: int | None = None
 
     @classmethod
     def of(cls, row: Row) -> "ClockRow":
@@ -73,12 +74,13 @@ class ClockRow(msgspec.Struct, frozen=True, kw_only=True):
             calendar=text(row, "calendar", ""),
             rules_version=integer(row, "rules_version", 0),
             team=text(row, "team", ""),
+            cancelled_us=_maybe(row, "cancelled_at"),
         )
 
     @property
     def is_open(self) -> bool:
-        """Tell whether it can still change by itself or by an answer: a breached clock until it stops."""
-        return self.state in {"running", "paused"} or (self.state == "breached" and self.stopped_us is None)
+        """Tell whether it can still change by itself or by an answer: a breached clock until it stops or is cancelled."""
+        return self.state in {"running", "paused"} or (self.state == "breached" and self.stopped_us is None and self.cancelled_us is None)
 
     def consumed_at_us(self, at_us: int, books: Sequence[Rulebook]) -> int:
         """Return the open time consumed by `at_us` in µs: of a running clock its last segment too, in the calendar that it goes by.

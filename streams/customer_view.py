@@ -38,7 +38,7 @@ class CustomerView(msgspec.Struct, frozen=True, kw_only=True):
     """One customer. `facets` holds every facet by its name, `unreadable` the names of those whose bytes could not be decoded.
 
     `sealed_handles` maps a handle's hash to the sealed part of the first event that carried it. `canonical_id` is the
-    customer into whom this one was merged. `version` is that of the group that wrote it.
+    customer into whom this one was merged, `erased_at_us` when the person was forgotten. `version` is that of the group that wrote it.
     """
 
     tenant: str
@@ -49,6 +49,7 @@ class CustomerView(msgspec.Struct, frozen=True, kw_only=True):
     sealed_handles: dict[bytes, SealedItem]
     as_of: AsOf | None
     canonical_id: str | None
+    erased_at_us: int | None = None
 
     @property
     def contact(self) -> CustomerContact:
@@ -92,7 +93,7 @@ class CustomerView(msgspec.Struct, frozen=True, kw_only=True):
                 facets[name] = record
             else:
                 unreadable.append(name)
-        canonical_id = rows[0]["canonical_id"]
+        canonical_id, erased_at = rows[0]["canonical_id"], rows[0]["erased_at"]
         return cls(
             tenant=tenant,
             customer_id=customer_id,
@@ -102,6 +103,7 @@ class CustomerView(msgspec.Struct, frozen=True, kw_only=True):
             sealed_handles=handles,
             as_of=AsOf.of(text_map(rows[0], "as_of")),
             canonical_id=canonical_id if isinstance(canonical_id, str) else None,
+            erased_at_us=erased_at if isinstance(erased_at, int) else None,
         )
 
 

@@ -17,11 +17,13 @@ __all__ = ["DESTINATIONS", "Destination", "EffectPort"]
 class Destination(msgspec.Struct, frozen=True):
     """An output topic by its short name (`customer` is `touchline.customer.v1`).
 
-    `compacted`: of several effects with one key in a batch only the last is sent. `loop_back`: the record is appended to
-    interaction.v1 itself, with internal schema ids and no CloudEvents headers.
+    `also` are further topics that get the same record: for what every consumer must hear, whichever topic it reads. `compacted`: of
+    several effects with one key in a batch only the last is sent. `loop_back`: the record is appended to interaction.v1 itself, with
+    internal schema ids and no CloudEvents headers.
     """
 
     topic: str
+    also: tuple[str, ...] = ()
     compacted: bool = False
     loop_back: bool = False
 
@@ -37,6 +39,8 @@ DESTINATIONS: dict[str, Destination] = {
     **_kinds("alert", "unanswered", "detected", "cleared"),
     **_kinds("alert", "alert", "raised", "acknowledged", "snoozed", "assigned", "resolved"),
     **_kinds("escalation", "escalation", "step_reached", "held", "stood_down"),
+    "privacy.erased": Destination("sla", also=("alert", "escalation")),
+    "clock.moved": Destination("interaction", loop_back=True),
     "work.assigned": Destination("interaction", loop_back=True),
     "conversation.returned_to_queue": Destination("interaction", loop_back=True),
 }

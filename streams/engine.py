@@ -21,7 +21,7 @@ from projections.kernel import Config, Subject
 from projections.registry import Group
 from schemas.codec import Codec, Undecodable
 from schemas.events import TimerWoke
-from streams.armed import Expiry
+from streams.armed import Expiry, held
 from streams.books import Position
 from streams.effects import DESTINATIONS
 from streams.folding import Folding
@@ -130,7 +130,7 @@ class Engine:
             if entry is None:
                 others.append(subject)
             else:
-                known[subject] = entry.timers.earliest()
+                known[subject] = held(entry.timers.earliest(), entry.held_until_us)
         return known, others
 
     def peek(self, subject: Subject, row: StateRow | None) -> SubjectEntry | None:
@@ -233,24 +233,26 @@ class Engine:
         return entry
 
     def _tell(self, work: Work, subject: Subject, entry: SubjectEntry, ts_us: int) -> None:
-        due = entry.timers.to_tell(*subject, ts_us)
+        due = entry.timers.to_tell(*subject, ts_us, entry.held_until_us)
         if due is not None:
             work.timers.append(due)
 
     # -- one subject --------------------------------------------------------------------------------------------------
 
     def _feed_subject(self, lane: Lane, work: Work, subject: Subject, entry: SubjectEntry, records: list[Arrived], *, again: bool = False) -> None:
+        promotions = lane.promotions if lane.promotions.matter(self.group.version) else None
         if not again and entry.applied_partition == work.partition and records[0].record.offset <= entry.applied_offset:
-            fresh = [arrived for arrived in records if arrived.record.offset > entry.applied_offset]
-            work.results["repeat"] += len(records) - len(fresh)
-            records = fresh
+            known = [arrived for arrived in records if arrived.record.offset <= entry.applied_offset]
+            if entry.ties is not None:
+                work.copies.extend(self._folding.tying.again(Fold(subject, entry, work.partition, None, promotions), known))
+            work.results["repeat"] += len(known)
+            records = records[len(known) :]
         parked = lane.parked.get(subject.id)
         # parking is written before states: after a crash between the two, what came before the failure is folded again
         foldable = records if parked is None else [a for a in records if a.record.offset < parked.first_offset]
         done, failure = 0, None
         if foldable:
-            before = entry.position()
-            books, promotions = lane.books.get(subject.tenant), lane.promotions if lane.promotions.matter(self.group.version) else None
+            before, books = entry.position(), lane.books.get(subject.tenant)
             fold = self._folding.fold(Fold(subject, entry, work.partition, books, promotions), foldable)
             done, failure = fold.done, fold.failure
             if failure is not None:
@@ -259,8 +261,11 @@ class Engine:
             if fold.ran:
                 self._keep(work, fold)
             work.results["repeat"] += fold.repeats
-            work.results["applied"] += fold.done - fold.repeats - fold.woke
+            work.results["applied"] += fold.done - fold.repeats - fold.woke - fold.handed_on
             work.count("woke", fold.woke)
+            work.count("handed_on", fold.handed_on)
+            if fold.in_vain and (told := entry.timers.to_tell_again(*subject, records[-1].ts_us)) is not None:
+                work.timers.append(told)
         if done < len(records):
             self._park(lane, work, subject, records[done:], failure)
 
@@ -269,9 +274,9 @@ class Engine:
         subject, entry = fold.subject, fold.entry
         work.fan_out.extend(fold.fan_out)
         work.own.extend(fold.own)
-        entry.timers.stored(fold.timers_blob)
-        entry.blobs.update(fold.blobs)
-        work.own.extend(entry.state_rows(self._state_table, subject, fold.blobs, fold.timers_blob, fold.ts_us + 1))
+        entry.stored(fold.blobs, fold.timers_blob, fold.ties_blob)
+        work.own.extend(entry.state_rows(self._state_table, subject, fold.blobs, fold.timers_blob, fold.ts_us + 1, ties=fold.ties_blob))
+        work.copies.extend(fold.runs)
         for effect in fold.effects:
             if DESTINATIONS[effect.kind].compacted:
                 work.latest[effect.kind, effect.key] = effect

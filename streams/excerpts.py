@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from schemas.sealing import Erased, Opened, Opening, Unreadable
+from schemas.sealing import Erased, Opened, Opening, Unreadable, Withheld
 from streams.timeline_row import TimelineRow
 
 __all__ = ["clean", "excerpt", "journey", "journeys"]
@@ -33,6 +33,8 @@ def excerpt(row: TimelineRow, opening: Opening | None, *, closed: bool = False) 
         parts = ["(erased)"]
     elif isinstance(opening, Unreadable):
         parts = [f"(unreadable: {opening.reason})"]
+    elif isinstance(opening, Withheld):
+        parts = ["(withheld)"]
     elif closed and row.sealed is not None:
         parts = ["(sealed)"]
     fields = ", ".join(f"{name.removeprefix('attributes.')} {clean(value)}" for name, value in row.summary.items())

@@ -6,7 +6,7 @@ on the one that gave them, so an escalation follows its breach on every run alik
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -19,7 +19,9 @@ from streams.armed import EXPIRIES_MAX
 from streams.effects import DESTINATIONS
 from streams.parking import Failure
 from streams.records import Arrived
+from streams.routes import Stop, route
 from streams.taking import END_OF_INPUT
+from streams.tying import Tying
 from streams.work import Fold, Tallied
 from touchline.errors import Misconfigured, Poison
 
@@ -27,19 +29,6 @@ __all__ = ["STATE_BYTES_MAX", "Folding"]
 
 STATE_BYTES_MAX: Final = 256 * 1024
 """A greater state parks its customer: a projection that lets it grow has no limit of its own."""
-
-
-class _Stop(NamedTuple):
-    """One projection in a pass: whether it is `called` itself, and whose signals it hears then."""
-
-    number: int
-    projection: Projection[Any]
-    called: bool
-    hears: frozenset[int]
-    receive: Any
-
-
-_Route = tuple[_Stop, ...]
 
 
 class Folding:
@@ -50,6 +39,7 @@ class Folding:
         self._codec = codec
         self._config = config
         self._settle_us = settle_us
+        self.tying = Tying(codec, group.version)
         self._projections: tuple[Projection[Any], ...] = group.projections
         self._version = group.version
         self._suffix = f"_v{group.version}"
@@ -62,9 +52,9 @@ class Folding:
         }
         handled = frozenset[type[Event]]().union(*(p.handles for p in self._projections))
         numbers = range(len(self._projections))
-        self._routes = {kind: self._route([n for n in numbers if kind in self._projections[n].handles]) for kind in handled}
-        self._expiring = {self._projections[n].name: self._route([n]) for n in numbers}
-        self._configuring = self._route([n for n in numbers if hasattr(self._projections[n], "configure")])
+        self._routes = {kind: route(self._projections, [n for n in numbers if kind in self._projections[n].handles]) for kind in handled}
+        self._expiring = {self._projections[n].name: route(self._projections, [n]) for n in numbers}
+        self._configuring = route(self._projections, [n for n in numbers if hasattr(self._projections[n], "configure")])
 
     @property
     def is_configured(self) -> bool:
@@ -81,7 +71,7 @@ class Folding:
                 next_step="a projection's state has changed: raise the group's version, or run the code that wrote it.",
             ) from None
 
-    def fold(self, fold: Fold, records: list[Arrived]) -> Fold:
+    def fold(self, fold: Fold, records: list[Arrived]) -> Fold:  # noqa: C901 - one decision per record, in one place
         """Fold records in order until one fails. States, timers and position of the entry move along."""
         entry = fold.entry
         try:
@@ -91,11 +81,13 @@ class Folding:
                 elif arrived.head.__class__ is not Undecodable and arrived.head.type is TimerWoke:  # type: ignore[union-attr]
                     self._wake(fold, arrived)
                     fold.woke += 1
-                else:
+                elif not (is_tied := arrived.tying or entry.ties is not None) or self.tying.takes(fold, arrived):
                     self._apply(fold, arrived)
                     fold.ran += 1
                     fold.ts_us = arrived.ts_us
                     entry.move_to(fold.partition, arrived.record.offset, arrived.hashed)
+                    if is_tied:
+                        self.tying.follow(fold, arrived)
                 fold.done += 1
         except Poison as poison:
             fold.failure = Failure.poisoned(poison)
@@ -151,6 +143,7 @@ class Folding:
             entry.move_to(fold.partition, fold.books.reached(entry.books, arrived.record.offset) if fold.books else arrived.record.offset, b"")
         else:
             entry.appended_us, entry.books = before
+        fold.in_vain = fold.in_vain or entry.timers.next_us < arrived.appended_us
 
     def _catch_up(self, fold: Fold, arrived: Arrived) -> bool:
         """Apply the rulebooks before a record and expire the timers before it, in the order of time; tell whether anything ran."""
@@ -161,7 +154,7 @@ class Folding:
                 entry.books = books.heard(entry, fold.partition, offset)
             while entry.books < len(books.offsets) and books.offsets[entry.books] < offset:
                 read_us = max(entry.appended_us, books.appended_us[entry.books])
-                if timers.next_us < read_us:
+                if entry.expires_before(read_us):
                     ran = True
                     self._expire(fold, arrived, read_us)
                 entry.appended_us = read_us
@@ -170,7 +163,7 @@ class Folding:
                 entry.books += 1
                 ran = self._configure(fold, arrived, books.offsets[entry.books - 1]) or ran
         until_us = max(entry.appended_us, arrived.appended_us)
-        if timers.next_us < until_us:
+        if entry.expires_before(until_us):
             ran = True
             self._expire(fold, arrived, until_us)
         entry.appended_us = until_us
@@ -252,7 +245,7 @@ class Folding:
                 raise Poison(f"unknown_figure:{self._projections[number].name}")
             fold.tallies.append(Tallied(tally, offset, fold.record_ts_us))
 
-    def _hear(self, fold: Fold, stop: _Stop, at: Moment) -> None:
+    def _hear(self, fold: Fold, stop: Stop, at: Moment) -> None:
         """Give a projection the signals of those that it depends on, in the order in which they came."""
         for source, signal in tuple(fold.told):
             if source in stop.hears:
@@ -261,18 +254,6 @@ class Folding:
 
     def _config_of(self, fold: Fold) -> Config:
         return self._config if fold.books is None else fold.books.config(fold.entry.books)
-
-    def _route(self, called: list[int]) -> _Route:
-        """Return the pass that begins with these projections: they, and whoever hears of one of them or of another hearer."""
-        stops: list[_Stop] = []
-        heard: dict[str, int] = {}
-        for number, projection in enumerate(self._projections):
-            receive = getattr(projection, "receive", None)
-            hears = frozenset(heard[name] for name in projection.depends_on if name in heard) if receive else frozenset[int]()
-            if number in called or hears:
-                stops.append(_Stop(number, projection, number in called, hears, receive))
-                heard[projection.name] = number
-        return tuple(stops)
 
     def _encode(self, fold: Fold) -> None:
         """Encode what changed. Raises `Poison` for a state that has outgrown what a row may hold.
@@ -293,8 +274,13 @@ class Folding:
             touched >>= 1
             number += 1
         if entry.timers.changed:
-            blob = entry.timers.encode()
-            if len(blob) > STATE_BYTES_MAX:
-                raise Poison("state_too_large:timers")
-            if fold.ran > 1 or blob != entry.timers.blob:
-                fold.timers_blob = blob
+            fold.timers_blob = _changed("timers", entry.timers.blob, entry.timers.encode(), fold)
+        if fold.tied and entry.ties is not None:
+            fold.ties_blob = _changed("ties", entry.ties_blob, entry.ties.encoded(), fold)
+
+
+def _changed(what: str, was: bytes, blob: bytes, fold: Fold) -> bytes | None:
+    """Return what is to be stored; None: what is there already."""
+    if len(blob) > STATE_BYTES_MAX:
+        raise Poison(f"state_too_large:{what}")
+    return blob if fold.ran > 1 or blob != was else None

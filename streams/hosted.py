@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from schemas.events import KeysDestroyed
 from streams.cluster import Place
 from streams.patience import Patience
 from streams.records import Batch
 from streams.versions.standing import Standstill
 
-__all__ = ["Halting", "Runner", "Tended"]
+__all__ = ["Halting", "Hearing", "Runner", "Tended"]
 
 
 class Runner(Protocol):
@@ -57,4 +58,13 @@ class Halting(Protocol):
 
     async def release(self) -> None:
         """Forget whatever is still held after the group was left."""
+        ...
+
+
+@runtime_checkable
+class Hearing(Protocol):
+    """A runner that keeps something of people in memory, of which it must let go when they are forgotten."""
+
+    def hear(self, said: KeysDestroyed) -> None:
+        """Let go of what is held of these handles. Must not fail, nor wait."""
         ...

@@ -16,7 +16,7 @@ Measured on the real broker, and built in:
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
@@ -29,8 +29,11 @@ from faust.channels import Channel
 from faust.types import StreamT as Stream
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
+from schemas.codec import Codec
+from schemas.events import KeysDestroyed
 from streams.consumption import Consumption
-from streams.hosted import Halting, Runner, Tended
+from streams.control_topic import heard
+from streams.hosted import Halting, Hearing, Runner, Tended
 from streams.records import Batch
 from streams.relay import Relay
 from touchline.settings import Settings
@@ -221,14 +224,26 @@ def build_app(settings: Settings, assemble: Callable[[Settings], Awaitable[Parts
     for name in names:
         channels[name] = BatchChannel(app, settings.batches_in_flight_max)
         _add_agent(app, name, channels[name], runners, hosts)
+    codec = Codec()
     control = app.topic(settings.topic("control"), value_serializer="raw")  # an app without any topic crashes at start
 
     @app.agent(control, name="control")
     async def obey(messages: Stream[bytes]) -> None:
-        async for _ in messages:
-            log.info("control_heard")
+        async for message in messages:
+            _pass_on(heard(codec, message), runners.values())
 
     return app
+
+
+def _pass_on(said: KeysDestroyed | None, runners: Iterable[Runner]) -> None:
+    """Tell the runners that want to know what was said on the control topic."""
+    if said is None:
+        log.info("control_unknown")
+        return
+    for runner in runners:
+        if isinstance(runner, Hearing):
+            runner.hear(said)
+    log.info("keys_destroyed_heard", erasure=said.erasure, handles=len(said.handles))
 
 
 def _add_agent(app: faust.App, name: str, channel: BatchChannel, runners: dict[str, Runner], hosts: dict[str, _Hosted]) -> None:

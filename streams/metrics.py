@@ -21,6 +21,7 @@ _LATENESS = Histogram(
 _WAKES = Counter("touchline_wakes_total", "Wake-ups, by what became of them.", ["group", "version", "result"])
 _PAUSED = Gauge("touchline_paused", "1 while a version stands still: paused, or retired.", ["group", "version"])
 _EFFECTS = Counter("touchline_effects_total", "Effects, by what became of them.", ["group", "version", "result"])
+_LINKS = Counter("touchline_links_total", "Links that records asked for, by what became of them.", ["group", "version", "result"])
 
 
 class GroupMetrics:
@@ -53,3 +54,7 @@ class GroupMetrics:
         """Count `n` wake-ups with this result: appended."""
         if n:
             _WAKES.labels(*self._labels, result).inc(n)
+
+    def links(self, result: str) -> None:
+        """Count a link that a record asked for, with this result: linked, proposed, rejected, too_many_handles."""
+        _LINKS.labels(*self._labels, result).inc()

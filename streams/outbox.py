@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from connectors.producer import Producer
-from projections.kernel import Effect
+from projections.kernel import Effect, Tombstone
 from schemas.cloudevents import headers
 from schemas.codec import Codec
 from schemas.events import CustomerSnapshot
@@ -42,6 +42,9 @@ class KafkaEffects:
         if destination.loop_back:
             self._producer.produce(topic, effect.key.encode(), self._codec.encode(payload))
             return
+        if isinstance(payload, Tombstone):
+            self._producer.produce(topic, effect.key.encode(), None)
+            return
         registered = self._ids.get(payload.FULL_NAME)
         value = self._codec.encode(payload) if registered is None else self._codec.encode_as(payload, registered)
         event_id, at_us = _identity(effect)
@@ -53,7 +56,8 @@ class KafkaEffects:
             subject=effect.key,
             dataschema=f"urn:touchline:schema:{payload.FULL_NAME}:{int.from_bytes(value[1:5], 'big')}",
         )
-        self._producer.produce(topic, effect.key.encode(), value, said)
+        for name in (topic, *map(self._topic, destination.also)):
+            self._producer.produce(name, effect.key.encode(), value, said)
 
 
 def _identity(effect: Effect) -> tuple[str, int]:

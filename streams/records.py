@@ -36,7 +36,7 @@ class Arrived(msgspec.Struct, gc=False):
     """One record on its way through a batch: what was read of it, and its write timestamp.
 
     `hashed` is what its subject remembers it by, empty for records that may repeat. `imported`: it was appended, and spoken of,
-    elsewhere; its append time is that of then.
+    elsewhere; its append time is that of then. `tying`: it is a copy, or says who is linked to whom.
     """
 
     record: RawRecord
@@ -45,6 +45,7 @@ class Arrived(msgspec.Struct, gc=False):
     ts_us: int
     hashed: bytes
     imported: bool = False
+    tying: bool = False
 
 
 class Taken(msgspec.Struct):

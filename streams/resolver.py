@@ -1,23 +1,31 @@
-"""The resolver's runner: channel topics in, the canonical log out, nothing kept between batches.
+"""The resolver's runner: channel topics in, the canonical log out. Between batches it keeps nothing but whose handles are (`Roots`).
 
 A batch ends at `SAME_SUBJECT_MAX` records of one subject, and each batch's offsets are committed, after its records are
 acknowledged, before the next one begins. A resolver that is killed in between appends the same records again, and the
 engine, which remembers the last 128 ids of each subject, skips them.
+
+It ends too before a record whose handles are to be linked: whoever resolved an earlier record again after that would put it
+elsewhere the second time.
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
 import structlog
 
 from connectors.producer import Producer
-from schemas.codec import Codec
-from schemas.events import Quarantined
+from schemas.codec import Codec, Head
+from schemas.events import KeysDestroyed, Quarantined
 from streams.cluster import Place
+from streams.control_topic import handles_of
+from streams.identity.claim import Name
+from streams.identity.linker import Linker
 from streams.records import Batch, RawRecord
 from streams.relay import Relay
-from streams.resolving import Resolved, Resolver, Unresolvable
+from streams.resolving import Linkable, Resolved, Resolver, Unresolvable
+from touchline.errors import TouchlineError
 
 __all__ = ["SAME_SUBJECT_MAX", "ResolverRunner"]
 
@@ -25,38 +33,86 @@ log = structlog.get_logger(__name__)
 
 SAME_SUBJECT_MAX = 64
 
+_LOOKS_MAX: Final = 8
+"""So often the handles of one record are looked at before it is clear whose they are; once is enough, unless memory is far too small."""
+
 
 class ResolverRunner(Relay):
-    """Runs the resolver over the channel topics."""
+    """Runs the resolver over the channel topics. `linker` shares its memory of whose handles are with the resolver, if that has one."""
 
     def __init__(
-        self, resolver: Resolver, producer: Producer, codec: Codec, *, topics: Sequence[str], interaction: str, quarantine: str, group_id: str
+        self,
+        resolver: Resolver,
+        producer: Producer,
+        codec: Codec,
+        *,
+        topics: Sequence[str],
+        interaction: str,
+        quarantine: str,
+        group_id: str,
+        linker: Linker | None = None,
     ) -> None:
         super().__init__("resolver", producer, codec, topics=topics, interaction=interaction, group_id=group_id)
         self._resolver = resolver
+        self._linker = linker
         self._quarantine = quarantine
+        if linker is not None:
+            linker.tell = self.metrics.links
+
+    def hear(self, said: KeysDestroyed) -> None:
+        """Forget whose the handles were of somebody who was forgotten: whoever returns with one is new."""
+        if self._resolver.roots is not None:
+            self._resolver.roots.forget(Name(said.tenant, *handle) for handle in handles_of(said.handles))
 
     async def _pass_on(self, batches: Sequence[Batch]) -> None:
         """Resolve one poll, in parts that are appended, acknowledged and committed one after the other."""
+        read = [(batch, record, self._resolver.read(record.value, record.appended_us)) for batch in batches for record in batch.records]
+        await self._look([head for _, _, head in read if isinstance(head, Head)])
         subjects: Counter[str] = Counter()
         offsets: dict[Place, int] = {}
         outcome: Counter[str] = Counter()
-        for batch in batches:
-            place = Place(batch.topic, batch.partition)
-            for record in batch.records:
-                key = self._append(batch, record, outcome)
-                offsets[place] = record.offset + 1
-                subjects[key] += 1
-                if subjects[key] >= SAME_SUBJECT_MAX:
-                    await self._finish(offsets)
-                    subjects.clear()
-                    offsets = {}
+        for batch, record, head in read:
+            placed = self._resolver.place(head) if isinstance(head, Head) else head
+            if isinstance(head, Head) and isinstance(placed, Linkable):
+                await self._finish(offsets)
+                subjects.clear()
+                offsets = {}
+                found: Resolved | Unresolvable = await self._settled(head, placed)
+            else:
+                found = placed  # type: ignore[assignment] # what is linkable has a header
+            key = self._append(batch, record, found, outcome)
+            offsets[Place(batch.topic, batch.partition)] = record.offset + 1
+            subjects[key] += 1
+            if subjects[key] >= SAME_SUBJECT_MAX:
+                await self._finish(offsets)
+                subjects.clear()
+                offsets = {}
         await self._finish(offsets)
         for result, n in outcome.items():
             self.metrics.records(result, n)
 
-    def _append(self, batch: Batch, record: RawRecord, outcome: Counter[str]) -> str:
-        found = self._resolver.resolve(record.value, record.appended_us)
+    async def _look(self, heads: Sequence[Head]) -> None:
+        """Learn at once whose all the handles of a poll are, of which it is not known."""
+        roots, linker, names = self._resolver.roots, self._linker, self._resolver.names
+        if roots is None or linker is None:
+            return
+        unknown = roots.stale([name for head in heads for name in names(head)])
+        if unknown:
+            await self.patience.run(lambda: linker.look(unknown))
+
+    async def _settled(self, head: Head, asked: Linkable) -> Resolved:
+        """Have done for one record's handles what is to be done, and resolve it then."""
+        linker = self._linker
+        for _ in range(_LOOKS_MAX if linker is not None else 0):
+            linkable = asked
+            await self.patience.run(lambda: linker.settle(linkable))  # type: ignore[union-attr] # noqa: B023 - awaited here
+            found = self._resolver.place(head)
+            if isinstance(found, Resolved):
+                return found
+            asked = found
+        raise TouchlineError("whose the handles of a record are could not be found out.", next_step="see `touchline identity show`; report it.")
+
+    def _append(self, batch: Batch, record: RawRecord, found: Resolved | Unresolvable, outcome: Counter[str]) -> str:
         if isinstance(found, Resolved):
             self._producer.produce(self._interaction, found.key.encode(), found.value)
             outcome["resolved"] += 1

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -17,6 +16,7 @@ from schemas.codec import Codec
 from streams.cluster import Place
 from streams.collector import calm_collector
 from streams.cutting import Cutter
+from streams.duties import Copying, Rebuilding
 from streams.effects import EffectPort
 from streams.engine import Engine
 from streams.metrics import GroupMetrics
@@ -35,7 +35,7 @@ from streams.wall_clock import now_us
 from streams.work import Work
 from touchline.errors import Retryable, TouchlineError
 
-__all__ = ["GroupRunner", "LogGap", "Rebuilding"]
+__all__ = ["GroupRunner", "LogGap"]
 
 log = structlog.get_logger(__name__)
 
@@ -44,19 +44,11 @@ class LogGap(TouchlineError):
     """Raised when a batch does not continue at its checkpoint: something between was lost, so the process must end."""
 
 
-class Rebuilding(Protocol):
-    """Executes a rebuild that lies on the log (`streams/rebuild/rebuilding.py`)."""
-
-    async def rebuild(self, batch: Batch) -> Work:
-        """Return what a batch leads to that is one such record."""
-        ...
-
-
 class GroupRunner:
     """The runner of one version of a group. With a `waker` it runs the timers of its partitions, while `tend` runs.
 
     `wakes_per_s` paces wake-ups after a new rulebook, `snapshots_per_s` what is published again after a promotion; `now_us` is the
-    clock that timers are measured by. Without `rebuilding` rebuilds are passed over.
+    clock that timers are measured by. Without `rebuilding` rebuilds are passed over; `copying` is for the view group alone.
     """
 
     def __init__(
@@ -71,6 +63,7 @@ class GroupRunner:
         wakes_per_s: int = 2000,
         snapshots_per_s: int = 500,
         rebuilding: Rebuilding | None = None,
+        copying: Copying | None = None,
         now_us: Callable[[], int] = now_us,
     ) -> None:
         self.engine = engine
@@ -88,7 +81,7 @@ class GroupRunner:
             self.timers = TimerService(engine, store, waker, metrics=self.metrics, patience=self.patience, now_us=now_us, wakes_per_s=wakes_per_s)
         self._turn = asyncio.Lock()  # a partition is never given away in the middle of a poll
         self._cutter = Cutter(codec or Codec(), *self.group)
-        self._rebuilding = rebuilding
+        self._rebuilding, self._copying = rebuilding, copying
         self.still = Standstill(store, self.group, shown=lambda stands: self.metrics.paused.set(int(stands)))
         self.trailing = Trailing(store, self.group, self.patience)
         self.snapshots = Snapshots(
@@ -280,6 +273,9 @@ class GroupRunner:
             self.patience.run(lambda: self._effects.send(effects)),
         )
         await self.patience.run(lambda: self._store.write(own))
+        if self._copying is not None and any(work.copies for work in works):
+            copying = self._copying
+            self.metrics.records("copied", await self.patience.run(lambda: copying.copy(works)))
         checkpoints = {work.partition: self._final(work) for work in works}
         await self.patience.run(lambda: self._store.save_checkpoints(self.group, checkpoints))
         self.engine.acknowledge(number)

@@ -18,19 +18,20 @@ STATE_SUFFIX: Final = "_state"
 
 _CACHE_KIB: Final = 32 * 1024
 _PAGE: Final = 5_000
-_COMMON: Final = ("recent_ids", "applied_partition", "applied_offset", "appended_us", "timers")
+_COMMON: Final = ("recent_ids", "applied_partition", "applied_offset", "appended_us", "timers", "ties")
 _NOTHING: Final[tuple[CellValue, ...]] = (None,) * len(_COMMON)
 _TABLES: Final = """
-CREATE TABLE subject (place TEXT PRIMARY KEY, recent_ids, applied_partition, applied_offset, appended_us, timers) WITHOUT ROWID;
+CREATE TABLE subject (place TEXT PRIMARY KEY, recent_ids, applied_partition, applied_offset, appended_us, timers, ties) WITHOUT ROWID;
 CREATE TABLE state (place TEXT, projection TEXT, state, PRIMARY KEY (place, projection)) WITHOUT ROWID;
 """
 _KEEP_SUBJECT: Final = """
-INSERT INTO subject VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET recent_ids = coalesce(excluded.recent_ids, recent_ids),
+INSERT INTO subject VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET recent_ids = coalesce(excluded.recent_ids, recent_ids),
     applied_partition = coalesce(excluded.applied_partition, applied_partition), applied_offset = coalesce(excluded.applied_offset, applied_offset),
-    appended_us = coalesce(excluded.appended_us, appended_us), timers = coalesce(excluded.timers, timers)
+    appended_us = coalesce(excluded.appended_us, appended_us), timers = coalesce(excluded.timers, timers),
+    ties = coalesce(excluded.ties, ties)
 """
 _KEEP_STATE: Final = "INSERT OR REPLACE INTO state VALUES (?, ?, ?)"
-_FIND_SUBJECT: Final = "SELECT recent_ids, applied_partition, applied_offset, appended_us, timers FROM subject WHERE place = ?"
+_FIND_SUBJECT: Final = "SELECT recent_ids, applied_partition, applied_offset, appended_us, timers, ties FROM subject WHERE place = ?"
 _FIND_STATES: Final = "SELECT projection, state FROM state WHERE place = ?"
 _ARMED: Final = "SELECT place FROM subject WHERE place > ? AND place < ? AND length(timers) > 0 ORDER BY place LIMIT ?"
 

@@ -1,8 +1,8 @@
-"""The third driver: a log in memory, the same resolver and engine, the in-memory store. No server, no network.
+"""The third driver: a log of its own, the same resolver, linker and engine, the in-memory store. No server, no network.
 
 Time is the log's. Nobody has to be woken: a timer expires before its subject's next record, or at the end. Only where a timer may
 speak to another subject (a projection that `loops_back`) are subjects woken in order of time, as a live worker would, and
-what goes back onto the log is appended at once.
+what goes back onto the log is appended at once. So are links, and the copies that they make necessary (log.md §5).
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -18,7 +18,8 @@ from streams.armed import Expiry, next_of
 from streams.effects import DESTINATIONS
 from streams.engine import SETTLE_S, Engine
 from streams.records import Batch, RawRecord
-from streams.resolving import Resolved, Resolver, Unresolvable
+from streams.resolving import Resolved, Unresolvable
+from streams.simulated_links import SimulatedLinks
 from streams.store.port import GroupVersion, Store
 from streams.tallies import Tallies
 from streams.timers import TimerWheel
@@ -82,7 +83,6 @@ class Simulation:
         self._codec = codec
         self._store = store
         self._settle_us = round(settle_s * 1e6)
-        self._resolver = Resolver(codec, future_max_s=future_max_s)
         config = Config(tuple(books))
         engines = [Engine(g, codec, tenant=tenant, cached_subjects_max=cached_subjects_max, config=config, settle_s=settle_s) for g in groups]
         for engine in engines:
@@ -93,6 +93,7 @@ class Simulation:
         self._looping = [driven for driven in self._driven if driven.loops_back]
         self._offset = 0
         self._appended_us = 0
+        self._links = SimulatedLinks(codec, self._driven[0].version, future_max_s=future_max_s, put=self._put, now_us=lambda: self._appended_us)
         self._is_told = True  # whether everybody has heard of every rulebook
         self.refusals: list[Unresolvable] = []
         self.results: dict[str, int] = {}
@@ -106,9 +107,9 @@ class Simulation:
                 async for found in self._prompted(now_us):
                     effects += found
             self._appended_us = now_us
-            if self._append(event) and type(event) in self._at_once:
+            if await self._append(event) and type(event) in self._at_once:
                 effects += await self._flush(self._looping)
-            if any(len(driven.pending) >= BATCH_RECORDS for driven in self._driven):
+            if self._links.stirred or any(len(driven.pending) >= BATCH_RECORDS for driven in self._driven):
                 effects += await self._flush(self._driven)
         return effects + await self._flush(self._driven)
 
@@ -133,7 +134,7 @@ class Simulation:
         """How many customers are parked."""
         return sum(driven.engine.parked_customers for driven in self._driven)
 
-    def _append(self, event: Event) -> bool:
+    async def _append(self, event: Event) -> bool:
         """Append an event, resolved; False if it was refused. What names its customer itself, or is of nobody, needs no resolving."""
         value, header = self._codec.encode(event), event.header
         if isinstance(event, ConfigPublished):
@@ -142,7 +143,7 @@ class Simulation:
         elif header.customer_id and not header.handles:
             self._put(header.customer_id, value)
         else:
-            found = self._resolver.resolve(value, self._appended_us)
+            found = await self._links.resolve(value, self._appended_us)
             if not isinstance(found, Resolved):
                 self.refusals.append(found)
                 return False
@@ -153,11 +154,14 @@ class Simulation:
         record = RawRecord(self._offset, key.encode(), value, self._appended_us)
         for driven in self._driven:
             driven.pending.append(record)
+        self._links.keep(record)
         self._offset += 1
 
     async def _flush(self, chosen: Sequence[_Driven]) -> list[Effect]:
         """Fold what is pending in these groups, append what goes back onto the log, and so on until nothing does."""
         effects: list[Effect] = []
+        if chosen is self._driven:
+            self._links.stirred = False
         for _ in range(ROUNDS_MAX):
             if not any(driven.pending for driven in chosen):
                 return effects
@@ -180,6 +184,8 @@ class Simulation:
         driven.note(work)
         await self._store.write(work.fan_out)
         await self._store.write(work.own)
+        if driven is self._driven[0]:
+            await self._links.copy(work)
         engine.acknowledge(engine.work_number)
         driven.tallies.acknowledge(engine.work_number)
         for result, n in work.results.items():

@@ -9,6 +9,7 @@ import msgspec
 from projections.kernel import Subject
 from streams.armed import ArmedTimers
 from streams.store.port import CellValue, RowWrite, StateRow
+from streams.ties import Ties
 
 __all__ = ["RECENT_BYTES_MAX", "RECENT_IDS_MAX", "SubjectCache", "SubjectEntry", "record_hash"]
 
@@ -31,10 +32,23 @@ Position = tuple[bytes, int, int, int, int]
 class SubjectEntry:
     """One subject of one group. `blobs` are the states as last encoded: what a failed fold falls back to.
 
-    `books` is how many rulebooks of its partition it has heard of; -1 while that is not known.
+    `books` is how many rulebooks of its partition it has heard of; -1 while that is not known. `ties` are None for who has none, and
+    `ties_blob` as they were last stored.
     """
 
-    __slots__ = ("appended_us", "applied_offset", "applied_partition", "blobs", "books", "recent", "states", "timers", "work_number")
+    __slots__ = (
+        "appended_us",
+        "applied_offset",
+        "applied_partition",
+        "blobs",
+        "books",
+        "recent",
+        "states",
+        "ties",
+        "ties_blob",
+        "timers",
+        "work_number",
+    )
 
     def __init__(self, states: list[msgspec.Struct | None], row: StateRow | None) -> None:
         self.states = states
@@ -44,8 +58,19 @@ class SubjectEntry:
         self.applied_offset = row.applied_offset if row else -1
         self.appended_us = row.appended_us if row else 0
         self.timers = ArmedTimers(row.timers if row else b"")
+        self.ties_blob = row.ties if row else b""
+        self.ties = Ties.decoded(self.ties_blob) if self.ties_blob else None
         self.books = -1
         self.work_number = 0
+
+    @property
+    def held_until_us(self) -> int:
+        """Up to when (inclusive) none of its timers expires, since records are being copied to it; 0 if they are not held."""
+        return 0 if self.ties is None else self.ties.held_until_us
+
+    def expires_before(self, before_us: int) -> bool:
+        """Tell whether a timer expires before this moment."""
+        return self.timers.next_us < before_us and (self.ties is None or self.ties.held_until_us < before_us)
 
     def seen(self, hashed: bytes) -> bool:
         """Tell whether a record with this hash is among the last `RECENT_IDS_MAX`."""
@@ -70,6 +95,7 @@ class SubjectEntry:
         self.recent, self.applied_partition, self.applied_offset, self.appended_us, self.books = position
         self.states = states
         self.timers.restore()
+        self.ties = Ties.decoded(self.ties_blob)
 
     def common_columns(self) -> dict[str, CellValue]:
         """Return the static columns of the state table."""
@@ -80,14 +106,25 @@ class SubjectEntry:
             "appended_us": self.appended_us,
         }
 
-    def state_rows(self, table: str, subject: Subject, blobs: Mapping[str, bytes], timers: bytes | None, ts_us: int) -> list[RowWrite]:
-        """Return the rows of the states in `blobs`, and of what is common to all; `timers` None: as they were.
+    def stored(self, blobs: Mapping[str, bytes], timers: bytes | None, ties: bytes | None) -> None:
+        """Note what is stored from now on; None: as it was."""
+        self.blobs.update(blobs)
+        self.timers.stored(timers)
+        if ties is not None:
+            self.ties_blob = ties
+
+    def state_rows(
+        self, table: str, subject: Subject, blobs: Mapping[str, bytes], timers: bytes | None, ts_us: int, *, ties: bytes | None = None
+    ) -> list[RowWrite]:
+        """Return the rows of the states in `blobs`, and of what is common to all; `timers` and `ties` None: as they were.
 
         The common values are static columns: they travel with the first row.
         """
         common = self.common_columns()
         if timers is not None:
             common["timers"] = timers
+        if ties is not None:
+            common["ties"] = ties
         if not blobs:
             return [RowWrite(table, tuple(subject), common, ts_us)]
         return [

@@ -9,6 +9,7 @@ from schemas.codec import Codec
 from schemas.record import Record
 from streams.armed import Due
 from streams.books import Books, Position
+from streams.copy_run import CopyRun
 from streams.parking import Failure
 from streams.store.port import CellValue, Checkpoint, RowWrite
 from streams.subjects import SubjectEntry
@@ -35,6 +36,7 @@ class Work(msgspec.Struct):
     `timers` says which subjects have another earliest timer than the driver knew; `tallies` become rows of the fan-out
     (`streams/tallies.py`). `books` are the rulebooks that were read for the first time; `refused` the offsets of published configuration
     that could not be read, and why. `promoted` is the promotion that was read, `withheld` counts the effects that another version sends.
+    `copies` are to be appended when the rows are written, and before the checkpoint is: by the version of the view group that speaks.
     """
 
     partition: int
@@ -50,6 +52,7 @@ class Work(msgspec.Struct):
     refused: list[tuple[int, str]] = []
     promoted: Promotion | None = None
     withheld: int = 0
+    copies: list[CopyRun] = []
 
     def count(self, result: str, n: int) -> None:
         """Count `n` records with this result."""
@@ -126,7 +129,9 @@ class Fold:
     folded; `ts_us` is the write timestamp of the last one that did anything. `touched` has a bit per projection that took a step.
     While a record is folded, `record_ts_us` is its write timestamp, and `told` holds the signals of the pass that is under way, each
     with the number of the projection that gave it. `promotions` tell who speaks, None where this version always does; `speaks` is
-    the answer for the step under way, and `withheld` counts the effects for which it was no.
+    the answer for the step under way, and `withheld` counts the effects for which it was no. `runs` are the copies that it asks for;
+    `handed_on` counts records that belong to somebody who was unlinked. `tied`: the ties changed; `ties_blob` has them as `timers_blob` has
+    the timers. `in_vain`: a wake-up came while the timers were held.
     """
 
     __slots__ = (
@@ -137,6 +142,8 @@ class Fold:
         "entry",
         "failure",
         "fan_out",
+        "handed_on",
+        "in_vain",
         "merger",
         "own",
         "partition",
@@ -144,9 +151,12 @@ class Fold:
         "ran",
         "record_ts_us",
         "repeats",
+        "runs",
         "speaks",
         "subject",
         "tallies",
+        "tied",
+        "ties_blob",
         "timers_blob",
         "told",
         "touched",
@@ -168,6 +178,8 @@ class Fold:
         self.own: list[RowWrite] = []
         self.blobs: dict[str, bytes] = {}
         self.timers_blob: bytes | None = None
+        self.ties_blob: bytes | None = None
+        self.runs: list[CopyRun] = []
         self.effects: list[Effect] = []
         self.tallies: list[Tallied] = []
         self.told: list[tuple[int, Signal]] = []
@@ -175,6 +187,9 @@ class Fold:
         self.repeats = 0
         self.woke = 0
         self.ran = 0
+        self.handed_on = 0
+        self.tied = False
+        self.in_vain = False
         self.touched = 0
         self.ts_us = 0
         self.record_ts_us = 0

@@ -26,8 +26,8 @@ from streams.reading import ActiveVersions, CustomerReader
 from streams.store.catalogue import keyring_tables
 from streams.store.data_keys import CassandraDataKeys
 from streams.wall_clock import now_us
-from touchline.errors import Misconfigured, Refused, Retryable
-from touchline.keyring.keyfile import KeyFile
+from touchline.errors import Refused, Retryable
+from touchline.key_service import checked_keys, key_service, require_keys
 from touchline.keyring.keyring import Keyring
 from touchline.settings import Settings
 from touchline.tables import connected
@@ -136,6 +136,7 @@ class Desk:
 async def alert_desk(settings: Settings, *, tenant: str, actor: str, wait_s: float) -> AsyncIterator[Desk]:
     """Connect to Cassandra and Kafka for as long as the context lasts. Raises `Retryable` if one of them is away."""
     codec = Codec()
+    checked_keys(settings)
     async with connected(settings) as store:
         producer, active = Producer(settings.brokers, linger="alerts"), ActiveVersions(store)
 
@@ -144,14 +145,13 @@ async def alert_desk(settings: Settings, *, tenant: str, actor: str, wait_s: flo
             await producer.drain(timeout_s=10.0)
 
         async def seal(header: Header, note: str) -> Sealed:
-            if not settings.key_file.exists():
-                raise Misconfigured(f"There is no key file at {settings.key_file}.", next_step="set TOUCHLINE_KEY_FILE: a note is sealed with it.")
+            require_keys(settings, "to the one that the importer uses: a note is sealed")
             view = await CustomerReader(store, codec, await active.of("view")).customer(tenant, header.customer_id)
             known = view.contact.handles if view is not None else ()
             handles = tuple(Handle(kind=one.kind, hash=one.hash, verified=one.verified) for one in known)
             keys = CassandraDataKeys(store.beside(settings.keyring_keyspace, keyring_tables()), now_us)
-            keyring = Keyring(keys, KeyFile.load_or_create(settings.key_file).wrapper, codec)
-            return await sealed_note(keyring, codec, msgspec.structs.replace(header, handles=handles), note)
+            async with key_service(settings) as service:
+                return await sealed_note(Keyring(keys, service.wrapper, codec), codec, msgspec.structs.replace(header, handles=handles), note)
 
         reader = AlertReader(store, await active.of("care"))
         yield Desk(reader, append, seal, tenant=tenant, actor=code("actor", actor), wait_s=wait_s, clock_us=now_us)

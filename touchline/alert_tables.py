@@ -26,7 +26,7 @@ def draw_alerts(console: "Console", found: Sequence[AlertView], limit: int, now_
         due = moment(alert.raised_us, now_us, zone)
         what = (due, alert.severity, alert.state, f"{alert.kind} {alert.name}", str(alert.attempts), owner)
         rows.append((*what, alert.conversation_id, alert.customer_id, alert.alert_id))
-        styles.append("dim" if alert.state in {"resolved", "moved"} else STYLES.get(alert.severity, "default"))
+        styles.append("dim" if alert.state == "resolved" else STYLES.get(alert.severity, "default"))
     draw_table(console, ("due", "severity", "state", "what", ">n", "team", "conversation", "customer", "alert"), rows, styles=styles)
     if len(found) > limit:
         console.print(f"There are {len(found):,}; these are the first {limit:,}: --limit shows more.", style="dim")

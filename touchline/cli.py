@@ -19,6 +19,8 @@ _GROUPS = (
     "worker",
     "simulate",
     "customer",
+    "privacy",
+    "identity",
     "config",
     "figures",
     "clocks",
@@ -30,6 +32,8 @@ _GROUPS = (
     "parked",
     "quarantine",
     "log",
+    "keys",
+    "audit",
     "demo",
     "bench",
 )

@@ -20,7 +20,7 @@ from typing import IO, Any, BinaryIO, Final, Self
 
 import msgspec
 
-from projections.kernel import Effect
+from projections.kernel import Effect, Tombstone
 from projections.registry import Group
 from projections.rules import Rulebook
 from projections.tables import Table
@@ -168,6 +168,8 @@ class Effects:
         if isinstance(effect.payload, Event):
             header = told.pop("header")
             told = {**{name: header[name] for name in _OF_HEADER}, **told}
+        elif isinstance(effect.payload, Tombstone):
+            told = {"tombstone": True, **told}
         lines.add(at_us, "effect", id_, {**said, **{name: value for name, value in told.items() if name not in said}})
 
 
@@ -204,7 +206,7 @@ def _identity(effect: Effect) -> tuple[int, str]:
     payload = effect.payload
     if isinstance(payload, Event):
         return payload.header.occurred_at_us, payload.header.id
-    if isinstance(payload, CustomerSnapshot):
+    if isinstance(payload, CustomerSnapshot | Tombstone):
         return payload.event_time_us, effect.key
     raise TypeError(f"effects of kind {effect.kind} have no identity of their own")
 

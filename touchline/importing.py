@@ -13,14 +13,17 @@ from connectors.quarantine import Quarantine
 from connectors.sealer import Sealer
 from connectors.tally import Counts
 from schemas.codec import Codec
+from schemas.events import KeysDestroyed
+from streams.control_topic import handles_of, listening
 from streams.store.catalogue import keyring_tables
 from streams.store.data_keys import CassandraDataKeys
 from streams.store.manifests import Manifests
 from streams.wall_clock import now_us
 from touchline.channel_topics import ChannelTopics
-from touchline.keyring.keyfile import KeyFile
 from touchline.keyring.keyring import Keyring
+from touchline.keyring.service import KeyService
 from touchline.publishing import clear_attributes
+from touchline.sealers import new_sealer
 from touchline.settings import Settings
 from touchline.tables import connected
 
@@ -31,16 +34,17 @@ DELIVERY_TIMEOUT_S = 600
 
 
 class Importing(NamedTuple):
-    """An importer and the channel topics that it appends to."""
+    """An importer, the channel topics that it appends to, and the sealer, which counts handles that are blocked."""
 
     importer: Importer
     channels: ChannelTopics
+    sealer: Sealer
 
 
 @asynccontextmanager
 async def importing(
     settings: Settings,
-    keys: KeyFile,
+    keys: KeyService,
     *,
     source: str,
     file: str,
@@ -59,10 +63,12 @@ async def importing(
         producer = Producer(settings.brokers, delivery_timeout_s=DELIVERY_TIMEOUT_S)
         channels = ChannelTopics(settings, codec)
         clear = await asyncio.to_thread(clear_attributes, settings)
+        keyring = Keyring(data_keys, keys.wrapper, codec)
+        sealer = new_sealer(settings, keyring, codec, keys.index_key, clear_attributes=clear)
         importer = Importer(
             tenant=settings.tenant,
             index_key=keys.index_key(settings.tenant),
-            sealer=Sealer(Keyring(data_keys, keys.wrapper, codec), codec, keys.index_key, settings.default_region, clear_attributes=clear),
+            sealer=sealer,
             codec=codec,
             producer=producer,
             quarantine=Quarantine(producer, codec, settings.topic("quarantine"), tenant=settings.tenant, source=source, file=file),
@@ -71,9 +77,16 @@ async def importing(
             clock_us=now_us,
             topic_prefix=settings.topic_prefix,
             future_max_s=settings.future_max_s,
+            vulnerability_days_max=settings.vulnerability_days_max,
             shift_us=shift_us,
             pace=pace,
             strict=strict,
             tell=tell,
         )
-        yield Importing(importer, channels)
+
+        def hear(said: KeysDestroyed) -> None:
+            for handle in handles_of(said.handles):
+                keyring.doubt(said.tenant, handle.hash)
+
+        async with listening(settings.brokers, settings.topic("control"), codec, hear):
+            yield Importing(importer, channels, sealer)

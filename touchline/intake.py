@@ -26,13 +26,15 @@ class Intake:
     `appended_us` is the greatest append time so far, None before the first record.
     """
 
-    def __init__(self, sealer: Sealer, *, future_max_s: int, until_us: int | None) -> None:
+    def __init__(
+        self, sealer: Sealer, *, future_max_s: int, until_us: int | None, vulnerability_days_max: int = checks.VULNERABILITY_DAYS_MAX
+    ) -> None:
         self.counts = Counts()
         self.reasons: Counter[str] = Counter()
         self.told: list[str] = []
         self.done = 0
         self._sealer = sealer
-        self._future_max_s = future_max_s
+        self._limits = {"future_max_s": future_max_s, "vulnerability_days_max": vulnerability_days_max}
         self._until_us = until_us
         self.appended_us: int | None = None
         self._repeats = checks.Repeats(_REMEMBERED)
@@ -69,7 +71,7 @@ class Intake:
 
     def _event(self, draft: Draft, line: int | None, appended_us: int) -> Event | Rejected | None:
         """Return the event, why it is rejected, or None for a repeat."""
-        found = checks.check(draft, now_us=appended_us, future_max_s=self._future_max_s, line=line)
+        found = checks.check(draft, now_us=appended_us, line=line, **self._limits)
         if found is not None:
             return found
         seen = self._repeats.look(draft, manifest.canonical(draft))

@@ -1,5 +1,6 @@
 """The steps of `touchline log export` and `touchline log import`, put together from the settings. Prints nothing but progress."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -26,8 +27,10 @@ TOPICS: Final = ("interaction", "config")
 _CONFIG: Final = "config"
 
 
-def export_log(settings: Settings, folder: Path, topics: tuple[str, ...] | None, workers: int, bar: ProgressBar) -> dict[str, Any]:
-    """Bring a folder up to the ends of the log as of now; return what it holds.
+def export_log(
+    settings: Settings, folder: Path, topics: tuple[str, ...] | None, workers: int, bar: ProgressBar, *, begins: Callable[[Sequence[str]], None]
+) -> dict[str, Any]:
+    """Bring a folder up to the ends of the log as of now; return what it holds. `begins` hears of which topics, before anything is read.
 
     `topics` None: those that the folder has, else all. Raises `Refused` for a folder of another log, `Misconfigured` without topics.
     """
@@ -44,6 +47,7 @@ def export_log(settings: Settings, folder: Path, topics: tuple[str, ...] | None,
         partitions = {name: existing.get(topic, 0) for name, topic in full.items()}
         if missing := [full[name] for name, n in partitions.items() if not n]:
             raise Misconfigured(f"there is no topic {missing[0]}.", next_step="check TOUCHLINE_BROKERS and TOUCHLINE_TOPIC_PREFIX.")
+        begins(chosen)
         told = cluster.committed(f"{settings.topic_prefix}.{_CONFIG}", [settings.topic(_CONFIG)]) if _CONFIG in chosen else {}
         readers = {name: LogReader(settings.brokers, topic, queued_kbytes=1024) for name, topic in full.items()}
         sources: dict[str, LogSource] = dict(readers)

@@ -27,7 +27,7 @@ class ProgressBar:
         self._progress.stop()
 
     def step(self, name: str, total: int, unit: str = "records") -> None:
-        """Begin a step of so many units (`records`, or `bytes`)."""
+        """Begin a step of so many units (`records`, `bytes`, or `s`: waiting, which has no rate)."""
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._unit = unit
@@ -40,4 +40,4 @@ class ProgressBar:
         task = self._progress.tasks[0]
         per_s = (task.completed + done) / max(task.elapsed or 0.0, 0.1)
         rate = f"{per_s / 1e6:,.0f} MB/s" if self._unit == "bytes" else f"{per_s:,.0f} {self._unit}/s"
-        self._progress.update(self._task, advance=done, said=rate)
+        self._progress.update(self._task, advance=done, said="" if self._unit == "s" else rate)

@@ -3,20 +3,20 @@
 Raw payloads are not kept, so whoever mends an input brings it again, whole, in the public form; what is known of it is in `template`.
 """
 
-from collections.abc import Callable, Iterator
-from heapq import merge
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
-from connectors.checks import check
+from connectors.checks import VULNERABILITY_DAYS_MAX, check
 from connectors.contract import Draft, Rejected
 from connectors.files import Chunk, Input
 from connectors.public import PublicReader
 from schemas.codec import Codec, Head, Undecodable
 from schemas.events import Quarantined
 from schemas.speakers import is_internal
+from streams.log.newest import Newest
 from streams.log.reader import LogReader
 from streams.plain import utc
 from streams.records import RawRecord
@@ -29,8 +29,6 @@ SOURCE: Final = "/touchline/quarantine"
 
 FILE_BYTES_MAX: Final = 2 * 1024 * 1024
 """No event is as large as this."""
-
-_STEP: Final = 5000
 
 
 class Found(NamedTuple):
@@ -56,12 +54,13 @@ class Reports:
         """
         if not self._partitions:
             raise Misconfigured(f"there is no topic {self._reader.topic}.", next_step="run `touchline topics create`.")
-        found: dict[str, Found] = {}
-        for one in merge(*(self._of(n, limit, since_us, wanted) for n in range(self._partitions)), key=lambda one: -one.report.at_us):
-            found.setdefault(one.report.id, one)
-            if len(found) >= limit:
-                break
-        return list(found.values())
+
+        def read(record: RawRecord) -> Quarantined | None:
+            report = self._codec.decode(record.value)
+            return report if isinstance(report, Quarantined) and wanted(report) else None
+
+        newest = Newest(self._reader, read, at_us=lambda report: report.at_us, id_of=lambda report: report.id)
+        return [Found(*one) for one in newest.of(self._partitions, limit, since_us)]
 
     def find(self, id_: str) -> Found:
         """Return the newest report of this id. Raises `Refused` if there is none."""
@@ -73,27 +72,6 @@ class Reports:
                 next_step="take the whole id from `touchline quarantine list`; reports are kept for 90 days.",
             )
         return found[0]
-
-    def _of(self, partition: int, limit: int, since_us: int | None, wanted: Callable[[Quarantined], bool]) -> list[Found]:
-        """Return the newest wanted reports of one partition, newest first, read backwards in steps until there are enough."""
-        low, end = self._reader.range_of(partition)
-        if since_us is not None:
-            low = max(low, self._reader.offset_at(partition, since_us))
-        found: dict[str, Found] = {}
-        while end > low and len(found) < limit:
-            first = max(low, end - _STEP)
-            for one in reversed(list(self._between(partition, first, end))):
-                if wanted(one.report) and (since_us is None or one.report.at_us >= since_us):
-                    found.setdefault(one.report.id, one)
-            end = first
-        return sorted(found.values(), key=lambda one: -one.report.at_us)[:limit]
-
-    def _between(self, partition: int, first: int, end: int) -> Iterator[Found]:
-        for batch in self._reader.batches(partition, first, end, records_max=_STEP):
-            for record in batch.records:
-                report = self._codec.decode(record.value)
-                if isinstance(report, Quarantined):
-                    yield Found(report, partition, record.offset)
 
 
 def original(report: Quarantined, reader: LogReader) -> RawRecord | None:
@@ -147,7 +125,9 @@ def _own(event: msgspec.Struct) -> dict[str, Any]:
     return own
 
 
-def mended(text: bytes, report: Quarantined, *, tenant: str, now_us: int, future_max_s: int) -> Draft | Rejected:
+def mended(
+    text: bytes, report: Quarantined, *, tenant: str, now_us: int, future_max_s: int, vulnerability_days_max: int = VULNERABILITY_DAYS_MAX
+) -> Draft | Rejected:
     """Return the event of a file as it is to be sent, correcting the report's; or why it is still refused. `now_us` is now."""
     if len(text) > FILE_BYTES_MAX:
         return Rejected("refused", "too_large", f"it has more than {FILE_BYTES_MAX} bytes.")
@@ -157,7 +137,7 @@ def mended(text: bytes, report: Quarantined, *, tenant: str, now_us: int, future
     if draft.corrects not in {None, report.id}:
         return Rejected("refused", "contradictory", f"data.corrects: it corrects another event than {report.id}.")
     draft = msgspec.structs.replace(draft, corrects=report.id)
-    return check(draft, now_us=now_us, future_max_s=future_max_s) or draft
+    return check(draft, now_us=now_us, future_max_s=future_max_s, vulnerability_days_max=vulnerability_days_max) or draft
 
 
 def offered(draft: Draft) -> Input:

@@ -16,7 +16,7 @@ from projections.digest import Difference, difference
 from projections.kernel import Subject
 from projections.registry import find
 from schemas.codec import Codec, Head
-from schemas.events import Header, ProjectionRebuild
+from schemas.events import Header, PrivacyErased, ProjectionRebuild
 from streams.customer_view import decoded
 from streams.cutting import EVERY_VERSION
 from streams.engine import Engine
@@ -145,11 +145,17 @@ class Repair:
         return places[-1].partition
 
     async def check_excluded(self, customer: str, ids: Sequence[str]) -> None:
-        """Raise `Refused` naming an id that no record of a customer has."""
+        """Raise `Refused` naming an id that no record of a customer has, or that of an erasure: nothing takes that back."""
         records = await self.history.records(await self.history.places(self._tenant, customer))
-        known = {f"@{one.partition}:{one.record.offset}" for one in records}
-        known |= {head.header.id for one in records if isinstance(head := self._codec.head(one.record.value), Head)}
+        heads = {f"@{one.partition}:{one.record.offset}": self._codec.head(one.record.value) for one in records}
+        known = {**heads, **{head.header.id: head for head in heads.values() if isinstance(head, Head)}}
         for id_ in ids:
+            if isinstance(head := known.get(id_), Head) and head.type is PrivacyErased:
+                raise Refused(
+                    f"The record {id_} says that customer {customer} was forgotten.",
+                    reason="erasure",
+                    next_step="leave it where it is: an erasure cannot be taken back.",
+                )
             if id_ not in known:
                 raise Refused(
                     f"Customer {customer} has no record {id_}.",

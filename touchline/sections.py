@@ -16,16 +16,19 @@ from schemas.events import Quarantined
 from schemas.topics import CHANNELS
 from streams.cluster import Cluster, Place
 from streams.log.reader import LogReader
+from streams.plain import utc
 from streams.store.cassandra import CassandraStore
 from streams.store.columns import text
 from streams.store.parked import ParkedCustomers
 from streams.store.port import GroupVersion, Store
 from streams.versions.versions import Versions
+from streams.wall_clock import now_us
 from touchline.commands.stack import Section
+from touchline.erasures import Erasure, Erasures
 from touchline.errors import Misconfigured, Retryable, TouchlineError
 from touchline.settings import Settings
 
-__all__ = ["WAIT_S", "lag", "parked", "quarantined", "versions"]
+__all__ = ["WAIT_S", "erasures", "lag", "parked", "quarantined", "versions"]
 
 T = TypeVar("T")
 
@@ -37,6 +40,8 @@ _SILENT: Final[set[tuple[str, str]]] = set()
 
 _TAIL_RECORDS_MAX: Final = 1000
 _PARKED_SHOWN_MAX: Final = 10
+_ERASING_US: Final = 180_000_000
+"""For so long an erasure may be under way before it counts as cut off."""
 
 
 class _Known(NamedTuple):
@@ -143,6 +148,21 @@ def versions(settings: Settings) -> Section | None:
     troubles = tuple(f"{it['group']} v{it['version']} stands still: {it['why']}." for it in found if it["why"])
     heads = ("group", "version", "state", "partitions", "records applied")
     return Section("versions", "Versions", heads, rows, found, troubles) if found else None
+
+
+def erasures(settings: Settings) -> Section | None:
+    """Show the erasures that were cut off; nothing if all are done."""
+
+    async def ask(store: Store) -> list[Erasure]:
+        return await Erasures(store, now_us).unfinished()
+
+    found = [one for one in _from_store(settings, ask) if one.begun_at_us < now_us() - _ERASING_US]
+    if not found:
+        return None
+    rows = tuple((one.id, one.customer, one.step, utc(one.begun_at_us)) for one in found[:_PARKED_SHOWN_MAX])
+    data = [{"id": one.id, "tenant": one.tenant, "customer": one.customer, "step": one.step, "begun_at": utc(one.begun_at_us)} for one in found]
+    trouble = f"Erasures that are not done: {len(found):,}. Next: `touchline privacy erase --resume`."
+    return Section("erasures", "Erasures not done", ("erasure", "customer", "last step", "begun"), rows, data, (trouble,))
 
 
 async def _known(store: Store) -> list[_Known]:

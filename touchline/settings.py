@@ -18,6 +18,7 @@ STACK_FILE = Path(".touchline/stack.json")
 """Where `touchline up` writes the addresses of the local stack, relative to the working folder."""
 
 _NAME = r"^[a-z][a-z0-9_]{0,39}$"
+_ROLE = "(agent|supervisor|vulnerability|privacy)"
 _GROUPS = r"^[a-z][a-z0-9_]*(@[1-9][0-9]{0,5})?(,[a-z][a-z0-9_]*(@[1-9][0-9]{0,5})?)*$"
 
 
@@ -40,8 +41,19 @@ class Settings(BaseSettings):
 
     tenant: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="where an input names none")
     operator: str = Field("operator", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="who acts at this machine: an id, never a name")
+    roles: str = Field("agent", pattern=f"^{_ROLE}(,{_ROLE})*$", description="in which the operator acts, comma separated")
     default_region: str = Field("DE", pattern=r"^[A-Z]{2}$", description="of phone numbers without a country code")
     key_file: Path = Field(Path(".touchline/keys.json"), description="key-encryption and index keys of local mode; mode 0600")
+    key_service: str | None = Field(
+        None, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", description="`module:factory` of a key service, in place of the key file"
+    )
+    vulnerability_days_max: int = Field(730, ge=1, le=36_500, description="for how long a customer may be flagged as vulnerable at once")
+
+    identity_handles_per_kind_max: int = Field(10, ge=1, le=100, description="handles of one kind that one customer may have")
+    subaddress_domains: str = Field(
+        "", pattern=r"^[^\s,@]*(,[^\s,@]+)*$", description="at these mail domains ann+shop@ is ann@; comma separated, none by default"
+    )
+    blocked_handles: Path | None = Field(None, description="file of values that name nobody (trunk lines, test addresses): KIND:VALUE a line")
 
     groups: str = Field(
         "resolver,config,view,care", pattern=_GROUPS, description="what a worker runs, comma separated: `care` (all its versions), `care@2` (one)"
@@ -70,6 +82,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, which wins over the local stack's file."""
         return (init_settings, env_settings, _LocalStack(settings_cls))
+
+    @property
+    def role_names(self) -> frozenset[str]:
+        """The roles in which the operator acts."""
+        return frozenset(self.roles.split(","))
+
+    @property
+    def subaddressed(self) -> frozenset[str]:
+        """The mail domains of `subaddress_domains`, in lower case."""
+        return frozenset(domain.strip().lower() for domain in self.subaddress_domains.split(",") if domain.strip())
 
     def topic(self, name: str) -> str:
         """Return the full name of a topic: `topic("interaction")` is `touchline.interaction.v1`."""

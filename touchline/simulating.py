@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from connectors.files import FileForm, form_of, open_input
-from connectors.sealer import Sealer
 from projections.registry import GROUPS, Group
 from projections.rules import Rulebook
 from schemas.codec import Codec
@@ -33,7 +32,8 @@ from streams.store.port import Store
 from touchline.emitting import Effects, SortedLines, emit_clocks, emit_rows
 from touchline.errors import TouchlineError
 from touchline.intake import Intake
-from touchline.keyring.keyfile import KeyFile
+from touchline.key_service import index_keys
+from touchline.sealers import new_sealer
 from touchline.settings import Settings
 from touchline.simulated_store import SimulatedStore
 
@@ -63,7 +63,7 @@ class Simulated:
         self._settle_us = settings.settle_s * 1_000_000
         self._books = books
         self._groups = [group for group in GROUPS.values() if is_read(group, wanted)]
-        self._keys = KeyFile.load_or_create(settings.key_file)
+        self._keys = index_keys(settings)
         self._codec = Codec()
         self._store = SimulatedStore(known_tables(), unread(self._groups, wanted))
         self._simulation = Simulation(
@@ -77,8 +77,8 @@ class Simulated:
             settle_s=settings.settle_s,
         )
         clear = {name for book in books for name in book.clear_attributes}
-        sealer = Sealer(None, self._codec, self._keys.index_key, settings.default_region, clear_attributes=clear)
-        self._intake = Intake(sealer, future_max_s=settings.future_max_s, until_us=until_us)
+        sealer = new_sealer(settings, None, self._codec, self._keys.of, clear_attributes=clear)
+        self._intake = Intake(sealer, future_max_s=settings.future_max_s, vulnerability_days_max=settings.vulnerability_days_max, until_us=until_us)
         self._parked: Counter[str] = Counter()
         self._effects = Effects(lines if "effects" in wanted else None)
 
@@ -103,8 +103,8 @@ class Simulated:
         """Tell on standard error what became of the records. Raises `TouchlineError` if customers were parked."""
         counts, told, reasons = self._intake.counts, self._intake.told, self._intake.reasons
         counts.check()
-        if self._keys.created:
-            told.append(f"Made the key file {self._keys.path}. Keep a copy: the live system's ids come from it too.")
+        if self._keys.made is not None:
+            told.append(f"Made the key file {self._keys.made}. Keep a copy: the live system's ids come from it too.")
         for said in told:
             typer.echo(said, err=True)
         if reasons:
@@ -123,7 +123,7 @@ class Simulated:
         return (self._intake.appended_us or 0) + self._settle_us if self._until_us is None else self._until_us
 
     async def _feed(self, path: Path, form: FileForm | None) -> None:
-        index_key = self._keys.index_key(self._tenant)
+        index_key = self._keys.of(self._tenant)
         with path.open("rb") as file, Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
             size = os.fstat(file.fileno()).st_size
             found = open_input(file, form or form_of(path), tenant=self._tenant, hashed=lambda value: provider_id(index_key, value), size=size)

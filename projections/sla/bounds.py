@@ -8,7 +8,7 @@ from projections.sla.facts import SETTLED
 from projections.sla.terms import Terms
 from projections.sla.transitions import IDLE, PAUSED, RUNNING
 
-__all__ = ["COURSES_MAX", "FORGOTTEN_MAX", "KEPT_US", "WEIGHT_MAX", "tidy"]
+__all__ = ["COPIED_KEPT_US", "COURSES_MAX", "FORGOTTEN_MAX", "KEPT_US", "WEIGHT_MAX", "tidy"]
 
 COURSES_MAX: Final = 160
 """Conversations in state: above it those leave that were touched longest ago, settled ones first."""
@@ -22,6 +22,9 @@ FORGOTTEN_MAX: Final = 400
 KEPT_US: Final = 8 * 86_400_000_000
 """How long a conversation is kept at least in which nothing runs any more: a day above the usual allowed lateness."""
 
+COPIED_KEPT_US: Final = 86_400_000_000
+"""How long a conversation is kept that was copied from another customer: what had been told of it there may come later."""
+
 
 def tidy(dossier: Dossier, terms: Terms, reopen_us: int) -> list[tuple[str, Course]]:
     """Forget what is over, and keep the state within its bounds; return conversations that were forgotten with open clocks.
@@ -32,7 +35,7 @@ def tidy(dossier: Dossier, terms: Terms, reopen_us: int) -> list[tuple[str, Cour
     dossier.untidy = 0
     courses = dossier.courses
     before_us = dossier.newest_us - max(KEPT_US, reopen_us + 86_400_000_000)
-    for key in [key for key, course in courses.items() if not course.machine.open and 0 < _last_us(course) < before_us]:
+    for key in [key for key, course in courses.items() if not course.machine.open and 0 < _last_us(course) < before_us and _told(dossier, course)]:
         _forget(dossier, key)
     dropped: list[tuple[str, Course]] = []
     weight = sum(course.weight for course in courses.values())
@@ -54,6 +57,11 @@ def tidy(dossier: Dossier, terms: Terms, reopen_us: int) -> list[tuple[str, Cour
             dropped.append((key, courses[key]))
         _forget(dossier, key)
     return dropped
+
+
+def _told(dossier: Dossier, course: Course) -> bool:
+    """Tell whether all is known by now that was told of it under another customer, if it was copied from there."""
+    return not course.copying and (not course.copied_us or course.copied_us + COPIED_KEPT_US < dossier.newest_us)
 
 
 def _last_us(course: Course) -> int:

@@ -25,7 +25,10 @@ class Told(msgspec.Struct, array_like=True, gc=False):
 
     `verdict`: "" none yet, met, breached, cancelled. `turn` counts how often the verdict has changed, `moves` the pauses, resumptions
     and retargets. `armed_us`, `warn_armed_us`: what its timers are armed for, 0 = not. `open_due_us`, `open_team`: the key of its
-    row among the open clocks, 0 = none. `ended`: dependents know that its breach is over.
+    row among the open clocks, 0 = none. `ended`: dependents know that its breach is over. `silent`: the breach was told to nobody.
+
+    `spoken`: it is told of here, and not only copied from another customer; `muted`: its verdict was found while copies came. `loud`: the turn
+    of the last breach, or of its being taken back, that was told to people.
     """
 
     state: int = -1
@@ -43,6 +46,10 @@ class Told(msgspec.Struct, array_like=True, gc=False):
     open_due_us: int = 0
     open_team: str = ""
     ended: bool = False
+    silent: bool = False
+    spoken: bool = False
+    muted: bool = False
+    loud: int = -1
 
 
 class Clock(msgspec.Struct, array_like=True, gc=False, eq=False):

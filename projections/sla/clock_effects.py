@@ -8,17 +8,18 @@ from typing import Any, Final
 
 from projections.effect_ids import effect_id
 from projections.kernel import Effect, Moment, Signal
+from projections.sla.causes import cause_id, cause_of, place_of
 from projections.sla.clock import Clock
 from projections.sla.clock_rows import Whose
 from projections.sla.course import Course
-from projections.sla.signals import CauseEnded, CauseRaised, Place
+from projections.sla.signals import CauseEnded
 from projections.sla.terms import Terms
 from projections.sla.transitions import CANCELLED, METRICS, PAUSED, RUNNING, STOPPED
 from schemas import events
 from schemas.events import Header
 from schemas.record import Event
 
-__all__ = ["SOURCE", "Teller", "cause_id"]
+__all__ = ["SOURCE", "Teller"]
 
 SOURCE: Final = "/touchline/sla"
 """The source of every effect of clocks."""
@@ -28,15 +29,11 @@ _ENDS: Final = {"resolved": "resolved", "resolved_unanswered": "resolved"}
 _RESOLUTIONS: Final = frozenset({"requester_wait", "agent_work", "resolution_total", "resolution_net"})
 
 
-def cause_id(conversation_id: str, home: str, clock: Clock) -> str:
-    """Return what names a breach for good."""
-    return f"breach|{conversation_id}|{home}|{METRICS[clock.metric]}|{clock.instance}"
-
-
 class Teller:
     """Tells of the clocks of one conversation, at one moment. `silent`: too old for effects; signals go on, marked so.
 
-    While records are being copied from another customer it is quiet: no effects, and no breach before all are there.
+    While records are being copied from another customer it is quiet: no effects, and no breach before all are there. `waits`: they are
+    there just now, and a breach is not told before it is known whether it was told of already.
     """
 
     __slots__ = (
@@ -55,7 +52,7 @@ class Teller:
         "terms",
     )
 
-    def __init__(self, whose: Whose, course: Course, terms: Terms, at: Moment, *, silent: bool) -> None:
+    def __init__(self, whose: Whose, course: Course, terms: Terms, at: Moment, *, silent: bool, waits: bool = False) -> None:
         self.tenant, customer_id, conversation_id = whose
         self.customer_id = customer_id
         self.conversation_id = conversation_id
@@ -65,7 +62,7 @@ class Teller:
         self.at = at
         self.silent = silent or bool(course.copying)
         self.seen = ""
-        self.quiet = bool(course.copying)
+        self.quiet = waits or bool(course.copying)
         self.known_us = 0
         self.effects: list[Effect] = []
         self.signals: list[Signal] = []
@@ -76,7 +73,7 @@ class Teller:
         self.known_us = clock.known_us(self.terms)
         if told.state < 0:
             if self.course.turns_of:
-                told.turn = self.course.turns_of.pop(clock.name, 0)
+                told.turn = max(told.turn, self.course.turns_of.pop(clock.name, 0))
             self._say(events.SlaClockStarted, clock, clock.started_us, told.turn)
             told.state = clock.state if clock.open else RUNNING
         else:
@@ -165,15 +162,22 @@ class Teller:
                 told.ended = True
                 self._end(clock)
 
+    def disown(self, clock: Clock) -> None:
+        """Take a breach back that was told under a home which is not the conversation's any more."""
+        self.known_us = clock.known_us(self.terms)
+        clock.told.turn += 1
+        self._retract(clock, "breached")
+
     def _turn(self, clock: Clock, verdict: str) -> None:
         if clock.told.verdict:
             clock.told.turn += 1
-        clock.told.verdict = verdict
+        clock.told.verdict, clock.told.muted = verdict, self.quiet
 
     def _breach(self, clock: Clock) -> None:
         self._turn(clock, "breached")
         told, late_us = clock.told, clock.late_us or 0
-        told.ended = False
+        told.ended, told.silent = False, self.silent
+        told.loud = told.loud if self.silent else told.turn
         grace_us = self.terms.grace_us(clock.book, self.course.channel)
         retarget = clock.cause == "retarget"
         self._say(
@@ -188,40 +192,19 @@ class Teller:
         policy = self.terms.policy(clock.book, clock.policy)
         if policy is None:
             return
-        self.signals.append(
-            CauseRaised(
-                cause_id=cause_id(self.conversation_id, self.home, clock),
-                kind="breach",
-                name=METRICS[clock.metric],
-                instance=clock.instance,
-                turn=told.turn,
-                at_us=late_us,
-                noticed_us=self.at.appended_at_us,
-                place=self.place(),
-                severity=policy.severity,
-                rule_id=policy.id,
-                calendar=clock.calendar,
-                recipients=policy.recipients,
-                ladder=policy.escalation,
-                acknowledge_hold_s=policy.acknowledge_hold_s,
-                silent=self.silent,
-                over=not clock.open,
-            )
-        )
+        place = place_of(self.conversation_id, self.home, self.course)
+        raised = cause_of(clock, policy, place, told.turn, late_us, self.at.appended_at_us, silent=self.silent, over=not clock.open)
+        self.signals.append(raised)
 
     def _retract(self, clock: Clock, previous: str) -> None:
-        """Take a breach back: id and time are those of what proved it wrong."""
-        self._say(
-            events.SlaBreachRetracted,
-            clock,
-            self.at.occurred_at_us,
-            clock.told.turn,
-            cause=self.seen or "late",
-            stopped_at_us=clock.stopped_us,
-            previous=previous,
-        )
-        why = "retracted"
-        self.signals.append(CauseEnded(cause_id(self.conversation_id, self.home, clock), why, self.at.occurred_at_us, None, self.silent))
+        """Take a breach back: id and time are those of what proved it wrong. One that was told to nobody ends without a word."""
+        told, at_us = clock.told, self.at.occurred_at_us
+        silent = self.silent or told.silent
+        if not silent:
+            told.loud = told.turn
+            stopped = {"stopped_at_us": clock.stopped_us, "previous": previous}
+            self._say(events.SlaBreachRetracted, clock, at_us, told.turn, cause=self.seen or "late", **stopped)
+        self.signals.append(CauseEnded(cause_id(self.conversation_id, self.home, clock), "retracted", at_us, None, silent))
 
     def _end(self, clock: Clock) -> None:
         """Tell dependents that a breach is over: answered late, resolved, or cancelled."""
@@ -232,20 +215,6 @@ class Teller:
             why = _ENDS.get(clock.why, "cancelled")
             ended_us = clock.cancelled_us or 0
         self.signals.append(CauseEnded(cause_id(self.conversation_id, self.home, clock), why, ended_us, clock.channel or None, self.silent))
-
-    def place(self) -> Place:
-        """Return where the conversation stands, for people."""
-        facts, course = self.course.machine.facts, self.course
-        return Place(
-            conversation_id=self.conversation_id,
-            home_customer_id=self.home,
-            case_id=course.case,
-            channel=course.channel,
-            team=facts.team or "",
-            queue=facts.queue,
-            assignee=facts.assignee,
-            priority=facts.priority,
-        )
 
     def _move(self, clock: Clock) -> int:
         """Count pauses, resumptions, retargets and warnings: each has an id of its own."""

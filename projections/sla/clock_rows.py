@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from projections.kernel import RowChange, Upsert, Value
+from projections.kernel import Delete, RowChange, Upsert, Value
 from projections.sla.clock import Clock
 from projections.sla.course import Course
 from projections.sla.transitions import METRICS, NUMBER, PAUSED, QUEUE_TOTAL, RUNNING
 from schemas.record import instant
 
-__all__ = ["GONE_TTL_S", "Summary", "Whose", "brief", "clock_row", "open_row", "summarise"]
+__all__ = ["GONE_TTL_S", "Summary", "Whose", "brief", "clock_row", "drop_open_row", "open_row", "summarise"]
 
 GONE_TTL_S: Final = 3_600
 """How long a row stays among the open clocks after it moved or closed: readers that page through see where it went."""
@@ -85,6 +85,16 @@ def open_row(whose: Whose, clock: Clock, course: Course, rows: list[RowChange]) 
         columns: dict[str, Value] = {"state": clock.label, "customer_id": customer_id, "channel": course.channel, "priority": clock.priority}
         rows.append(Upsert("open_clock", key, columns))
     told.open_due_us, told.open_team = due_us, team
+
+
+def drop_open_row(whose: Whose, clock: Clock, rows: list[RowChange]) -> None:
+    """Delete a clock's row among the open ones: another customer writes it from now on, in the same place or elsewhere."""
+    told = clock.told
+    if told.open_due_us:
+        hour = _hour(told.open_due_us // _HOUR_US)
+        key = (whose.tenant, told.open_team, hour, told.open_due_us, whose.conversation_id, METRICS[clock.metric], clock.instance)
+        rows.append(Delete("open_clock", key))
+        told.open_due_us, told.open_team = 0, ""
 
 
 def brief(clocks: Iterable[Clock]) -> tuple[int, int, int, int, int, int]:

@@ -8,7 +8,8 @@ event times and never depend on when somebody looked. Must not know alerts: they
 
 from typing import ClassVar, Final
 
-from projections.kernel import Arm, Moment, Step, Subject, Timer
+from projections.kernel import Arm, Disarm, Moment, Step, Subject, Timer
+from projections.linked import LINKS
 from projections.order import order_of
 from projections.sla.clock import Clock
 from projections.sla.course import Course
@@ -21,13 +22,11 @@ from projections.sla.sharing import hear
 from projections.sla.terms import terms_of
 from projections.sla.transitions import METRICS
 from projections.sla.turns import TOUCHES, Turn, turn_of
-from schemas import events
 from schemas.record import Event
 
 __all__ = ["Sla"]
 
 _NOT_CUSTOMERS: Final = ("agent:", "plan:")
-_IDENTITY: Final[frozenset[type[Event]]] = frozenset({events.IdentityCopied, events.IdentityLinked, events.IdentityUnlinked})
 _RULES_RANK: Final = 9
 """A rulebook comes after everything that happened at its own instant."""
 
@@ -41,7 +40,7 @@ class Sla:
 
     name: ClassVar[str] = "sla"
     version: ClassVar[int] = 1
-    handles: ClassVar[frozenset[type[Event]]] = TOUCHES | _IDENTITY
+    handles: ClassVar[frozenset[type[Event]]] = TOUCHES | LINKS
     depends_on: ClassVar[tuple[str, ...]] = ()
 
     def initial(self, subject: Subject) -> Dossier:
@@ -57,9 +56,15 @@ class Sla:
         kind = type(event)
         terms = terms_of(at.config)
         publication = Publication(state, header.tenant, customer_id, terms, at, seen=kind.TYPE, event_id=header.id)
-        if kind in _IDENTITY:
+        if kind in LINKS:
             follow(state, event, publication)
+            if state.links.quiet and state.rules_armed_us:
+                _forget_rules(state, publication)
             return publication.step()
+        if state.links.erased:
+            return Step(state)
+        if header.appended_at_us is not None and header.origin_customer_id is not None:
+            publication.read_us = header.appended_at_us
         order = order_of(event)
         turn = turn_of(event, order, terms.version_at(order[0]))
         if turn is not None:
@@ -75,7 +80,7 @@ class Sla:
             return self._in_force(state, int(name.partition("|")[0]), name.partition("|")[2], timer.due_at_us, at)
         parts = name.rsplit("|", 3 if what in {"c", "w"} else 1)
         course = state.courses.get(parts[0])
-        if course is None or state.away:
+        if course is None or state.links.quiet:
             return Step(state)
         tenant, _, customer_id = state.subject.partition("|")
         publication = Publication(state, tenant, customer_id, terms_of(at.config), at)
@@ -95,7 +100,7 @@ class Sla:
         """Let a rulebook that was read move open clocks now, or at its own time if that is still to come."""
         tenant, _, customer_id = state.subject.partition("|")
         book = at.config.newest
-        if not customer_id:
+        if not customer_id or state.links.quiet:
             return Step(state)
         if book.effective_at_us > at.occurred_at_us:
             publication = Publication(state, tenant, customer_id, terms_of(at.config), at)
@@ -106,7 +111,7 @@ class Sla:
     def _expect_rules(self, state: Dossier, publication: Publication) -> None:
         """Arm a timer for the next rulebook that is not in force yet, while clocks are open."""
         at = publication.at
-        if publication.terms.last_effective_us <= at.appended_at_us:
+        if publication.terms.last_effective_us <= at.appended_at_us or state.links.quiet:
             return
         coming = [book for book in at.config.read if book.effective_at_us > at.appended_at_us]
         if coming and any(state.live()):
@@ -126,6 +131,13 @@ class Sla:
         state.rules_armed_us = 0
         self._expect_rules(state, publication)
         return publication.step()
+
+
+def _forget_rules(state: Dossier, publication: Publication) -> None:
+    """Disarm the timer for rules to come: nothing is told under this customer any more."""
+    coming = [book.version for book in publication.at.config.read if book.effective_at_us == state.rules_armed_us]
+    publication.timers += [Disarm(f"r:{version}|{state.subject}") for version in coming]
+    state.rules_armed_us = 0
 
 
 def _find(course: Course, metric: str, instance: int) -> Clock | None:

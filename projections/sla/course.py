@@ -43,7 +43,8 @@ class Course(msgspec.Struct, array_like=True, gc=False):
 
     `cases` are all cases that it was ever in. `base` is the machine that read what is no longer kept, `base_last` the last
     of that. `void` holds ids of events that were corrected before they came. `turns_of` keeps, by metric and instance, how often a verdict
-    had changed of a clock that is there no more. `copying`: records are being copied from these customers.
+    had changed of a clock that is there no more, or was told of under another home. `copying`: records are being copied from these
+    customers; `copied_us`: when those of the last one were all there.
     `brief` sums up its open clocks: rank (0 breached, 1 running, 2 paused), due time and metric of the worst one; running, paused, breached.
     """
 
@@ -65,6 +66,7 @@ class Course(msgspec.Struct, array_like=True, gc=False):
     snooze_armed_us: int = 0
     merged: bool = False
     brief: tuple[int, int, int, int, int, int] = (0, 0, 0, 0, 0, 0)
+    copied_us: int = 0
 
     @property
     def clocks(self) -> list[Clock]:

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from projections.linked import Links
 from projections.order import Order
 from projections.sla.clock import Clock
 from projections.sla.course import Course, Outside
@@ -45,7 +46,7 @@ class Dossier(msgspec.Struct, array_like=True, gc=False):
     `segments_base` those before the first of `profile`. `forgotten`: by conversation, the instances of each metric's clocks
     that it had, and its flags. `merged`: case, or conversation -> the cases or
     conversations it was merged into. `splits`: id of a message that was split off and is
-    not there yet -> its new conversation. `away`: the customer was linked to another, who has the clocks now.
+    not there yet -> its new conversation. `links`: the customers that are one with this one, and who has the clocks.
     """
 
     subject: str = ""
@@ -59,7 +60,7 @@ class Dossier(msgspec.Struct, array_like=True, gc=False):
     forgotten: dict[str, list[int]] = {}
     merged: dict[str, list[str]] = {}
     splits: dict[str, str] = {}
-    away: bool = False
+    links: Links = msgspec.field(default_factory=Links)
     summary: tuple[str, str, str, int, int, int, int] = ("", "", "", 0, 0, 0, 0)
     untidy: int = 0
     rules_armed_us: int = 0

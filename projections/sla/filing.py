@@ -43,7 +43,7 @@ def file_turn(dossier: Dossier, event: Event, turn: Turn, publication: Publicati
     dossier.untidy += 1
     if dossier.untidy > _TIDY_AT:
         for dropped, open_course in tidy(dossier, publication.terms, publication.terms.reopen_us(turn.book)):
-            publication.withdraw(dropped, open_course, rows=False)
+            publication.withdraw(dropped, open_course)
 
 
 def _file_own(  # noqa: PLR0917 - the turn with all that it belongs to

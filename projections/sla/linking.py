@@ -27,9 +27,7 @@ def settle_home(course: Course, header: Header, turn: Turn, publication: Publica
     known = course.home_order is not None or bool(course.clocks)
     moved = known and home != course.home
     if moved:
-        publication.withdraw(key, course, rows=False)
-        for clock in course.clocks:
-            clock.told = type(clock.told)(open_due_us=clock.told.open_due_us, open_team=clock.told.open_team)
+        publication.rename(key, course, home)
     moved = moved or (known and course.channel != header.channel)
     course.home, course.home_inbound, course.home_order = home, inbound, turn.order
     course.channel = header.channel

@@ -2,8 +2,9 @@
 
 from projections.kernel import Signal
 from projections.rules import LadderStep, Severity
+from schemas.events import ClockMoved
 
-__all__ = ["CauseEnded", "CauseRaised", "Place"]
+__all__ = ["CauseEnded", "CauseHanded", "CauseRaised", "CauseTaken", "Place"]
 
 
 class Place(Signal, frozen=True):
@@ -54,3 +55,25 @@ class CauseEnded(Signal, frozen=True):
     at_us: int
     channel: str | None = None
     silent: bool = False
+
+
+class CauseHanded(Signal, frozen=True):
+    """Its customer was linked to another one, who is to hear of it: `moved` lacks what only the alerts know.
+
+    `cause_id` is "" for what had come from elsewhere and is handed on as it is.
+    """
+
+    cause_id: str
+    moved: ClockMoved
+
+
+class CauseTaken(Signal, frozen=True):
+    """A cause that was told of under another customer, who was linked to this one: its alert `alert_id` goes on here, without a word.
+
+    `acknowledged`: somebody had it in hand; `until_us`: what was asked of it up to then was carried out there.
+    """
+
+    cause: CauseRaised
+    alert_id: str
+    acknowledged: bool
+    until_us: int

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from schemas.events import ProjectionRebuild
+from schemas.events import IdentityUnlinked, ProjectionRebuild
 from streams.log.files import Origin, origin_of, read_segment
 from streams.log.importing import LOG
 from streams.log.manifest import load
@@ -15,6 +15,7 @@ __all__ = ["LogFolder"]
 
 _BATCH_RECORDS: Final = 10_000
 _SUFFIX: Final = "*.avro"
+_REBUILDS: Final = frozenset({IdentityUnlinked.FULL_NAME, ProjectionRebuild.FULL_NAME})
 
 
 class _Named(NamedTuple):
@@ -36,7 +37,7 @@ class LogFolder:
         if len({one.origin.export_id for one in found}) > 1:
             raise Refused("These files are of several exports.", reason="several_exports", next_step="name one folder, or files of one.")
         self.may_have_rebuilds = any(map(_may_have_rebuilds, paths))
-        """Whether a record may ask for a rebuild; only a manifest can rule it out."""
+        """Whether a record may ask for a rebuild, or undo a link; only a manifest can rule it out."""
         self._parts: dict[int, list[_Named]] = {}
         for one in sorted(found, key=lambda one: (one.origin.partition, one.origin.first)):
             self._parts.setdefault(one.origin.partition, []).append(one)
@@ -99,4 +100,4 @@ def _segments(paths: Sequence[Path]) -> Iterator[tuple[Path, int | None]]:
 
 def _may_have_rebuilds(path: Path) -> bool:
     manifest = load(path) if path.is_dir() else None
-    return manifest is None or bool(manifest.unknown_schemas) or any(one["name"] == ProjectionRebuild.FULL_NAME for one in manifest.schemas.values())
+    return manifest is None or bool(manifest.unknown_schemas) or any(one["name"] in _REBUILDS for one in manifest.schemas.values())

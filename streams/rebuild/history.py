@@ -1,8 +1,8 @@
 """All records of one customer, found by the rows that say where they lie: engine.md §6. Reads only; folding them is `streams/rebuild/lone.py`.
 
 Every record of a customer but wake-ups has a row in the timeline of the active view version, hidden ones too. Records that wait have
-their places in `parked_record`, those that a rebuild left out in `excluded_record`. Agents and plans have no timeline:
-their records are found by reading their partition (`History.keyed`).
+their places in `parked_record`, those that a rebuild left out, or an undone link took out, in `excluded_record`. Agents and plans have no
+timeline: their records are found by reading their partition (`History.keyed`).
 """
 
 import asyncio
@@ -80,24 +80,33 @@ class History:
         standing = await Versions(self._store).read(_VIEW)
         return GroupVersion(_VIEW, standing.active if standing and standing.active else GROUPS[_VIEW].version)
 
-    async def places(self, tenant: str, customer: str, upto: int | None = None, *, group: GroupVersion | None = None) -> list[Place]:
+    async def places(
+        self,
+        tenant: str,
+        customer: str,
+        upto: int | None = None,
+        *,
+        group: GroupVersion | None = None,
+        view: GroupVersion | None = None,
+        places_max: int | None = None,
+    ) -> list[Place]:
         """Return where a customer's records lie, in order of partition and offset; only those at offsets below `upto`, if given.
 
         Those that wait in the view group are among them, and those that wait in `group`; excluded ones too. A copy of a record
-        (the same id at another offset) may be missing: it leads to nothing. Raises `Refused` above `RECORDS_MAX`, `Retryable` as
-        the store does.
+        (the same id at another offset) may be missing: it leads to nothing. `view` is the version whose timeline is asked, by default
+        the active one. Raises `Refused` above `places_max`, by default `RECORDS_MAX`, `Retryable` as the store does.
         """
-        view = await self.view()
+        view, places_max = view or await self.view(), places_max or RECORDS_MAX
         found: set[Place] = set()
         owner: dict[str, str | int] = {"tenant": tenant, "customer_id": customer}
         for month in await self._store.read(f"timeline_months_v{view.version}", owner):
-            await self._add_bucket(found, f"timeline_v{view.version}", {**owner, "month": text(month, "month")}, upto)
+            await self._add_bucket(found, f"timeline_v{view.version}", {**owner, "month": text(month, "month")}, upto, places_max)
         for version in {view, group or view}:
             found.update(place for place in map(Place._make, await self._parked.records(version, customer)) if _is_below(place, upto))
         for row in await self._store.read("excluded_record", {"customer": customer}):
             _add(found, row, upto)
-        if len(found) > RECORDS_MAX:
-            raise _too_many(customer)
+        if len(found) > places_max:
+            raise _too_many(customer, places_max)
         return sorted(found)
 
     async def records(self, places: Sequence[Place]) -> list[PlacedRecord]:
@@ -142,18 +151,18 @@ class History:
         for batch in self._reader.batches(partition, 0, upto):
             found += [PlacedRecord(partition, record) for record in batch.records if record.key == key]
             if len(found) > RECORDS_MAX:
-                raise _too_many(key.decode("utf-8", "replace"))
+                raise _too_many(key.decode("utf-8", "replace"), RECORDS_MAX)
         return found
 
-    async def _add_bucket(self, found: set[Place], table: str, bucket: dict[str, str | int], upto: int | None) -> None:
+    async def _add_bucket(self, found: set[Place], table: str, bucket: dict[str, str | int], upto: int | None, places_max: int) -> None:
         """Add the places of one bucket of a timeline, a page at a time."""
         after: tuple[str | int, ...] | None = None
         while True:
             rows = await self._store.read(table, bucket, limit=_PAGE_ROWS, after=after)
             for row in rows:
                 _add(found, row, upto)
-            if len(found) > RECORDS_MAX:
-                raise _too_many(str(bucket["customer_id"]))
+            if len(found) > places_max:
+                raise _too_many(str(bucket["customer_id"]), places_max)
             if len(rows) < _PAGE_ROWS:
                 return
             after = (integer(rows[-1], "occurred_at"), text(rows[-1], "event_id"))
@@ -169,9 +178,9 @@ def _is_below(place: Place, upto: int | None) -> bool:
     return upto is None or place.offset < upto
 
 
-def _too_many(customer: str) -> Refused:
+def _too_many(customer: str, most: int) -> Refused:
     return Refused(
-        f"Customer {customer} has more than {RECORDS_MAX:,} records: too many to fold at once.",
+        f"Customer {customer} has more than {most:,} records: too many to fold at once.",
         reason="history_too_long",
         next_step="build a new version of the group instead: `touchline projection build`.",
     )

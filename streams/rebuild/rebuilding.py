@@ -1,4 +1,4 @@
-"""Executes `projection.rebuild` records: what a version of a group holds of one customer is made anew from the log (engine.md §6).
+"""Executes what asks for a rebuild: what a version of a group holds of one customer is made anew from the log (engine.md §6).
 
 The owner of the partition does it when it reads the record, at offset n, so no two do it at once and every replay does the same:
 
@@ -6,6 +6,9 @@ The owner of the partition does it when it reads the record, at offset n, so no 
                                      └─ fold as it is to be: without what is excluded, as if nothing had ever failed
     rows of the first go, rows of the second come, right below n's own write timestamp; states and timers are replaced;
     figures get the difference; then record n is folded like any other, and the customer waits no longer
+
+A link that was undone (`identity.unlinked`) asks for one of both its customers, in every group and version: what it takes out of their records
+(`streams/identity/apart.py`) is in the first fold and not in the second.
 
 No effect of the two folds is sent: what the customer lived through was told then, or is past. What falls due from then on is told, and
 what stands on a compacted topic is published anew.
@@ -15,7 +18,7 @@ a crash at any point: how the customer stood is noted before anything is changed
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -24,18 +27,22 @@ import structlog
 
 from projections.kernel import Effect, Moment, Subject
 from schemas.codec import Codec, Undecodable
-from schemas.events import ProjectionRebuild
+from schemas.events import IdentityUnlinked, ProjectionRebuild
+from streams.cutting import Asking
 from streams.engine import Engine
+from streams.identity.apart import apart
+from streams.identity.undoing import Undoing
 from streams.parking import Failure, ParkedCustomer
+from streams.rebuild.folds import Folds, Noticed, as_it_was, noticed, settle
 from streams.rebuild.history import History, Place, PlacedRecord
-from streams.rebuild.left_out import Identified, exclusions, identified, without
-from streams.rebuild.lone import Alone, fold_alone
+from streams.rebuild.left_out import exclusions, identified, without
+from streams.rebuild.lone import fold_alone
 from streams.rebuild.rebuilt_rows import BEFORE_US, replaced, tally_differences
-from streams.records import Batch, Taken
-from streams.store.excluded import ExcludedRecords, Exclusion, Stood
+from streams.records import Batch, RawRecord, Taken
+from streams.store.excluded import ExcludedRecords, Stood
 from streams.store.parked import ParkedCustomers
 from streams.store.port import GroupVersion, RowWrite, Store
-from streams.subjects import RECENT_BYTES_MAX, SubjectEntry
+from streams.subjects import SubjectEntry
 from streams.work import Work
 from touchline.errors import Misconfigured, Refused, Retryable
 
@@ -46,9 +53,6 @@ log = structlog.get_logger(__name__)
 VIEW_WAIT_S: Final = 2.0
 """How long the view group is waited for at a time: its timeline says where a customer's records lie. The caller tries again."""
 
-UNFOLDABLE_MAX: Final = 100
-"""Records that fail while a customer is folded as it was; with more its rows are taken for what the first ones came to."""
-
 WITHOUT_TIMELINE: Final = ("agent:", "plan:")
 """Subjects of whose records the view has no rows: their partition is read from its beginning."""
 
@@ -56,42 +60,25 @@ _POLL_S: Final = 0.05
 _POLL_MAX_S: Final = 1.0
 
 
-class Folds(NamedTuple):
-    """What a customer's records come to as it was, and as it is to be; and which records the latter leaves out."""
-
-    before: Alone
-    after: Alone
-    excluded: tuple[Exclusion, ...]
-
-
-class _Noticed(NamedTuple):
-    """Up to which moment time has passed for a customer (inclusive; None: up to its last record), and where in the log that was noticed.
-
-    Its records from `stop_at` on are not folded yet; `at` may be the record before that, of which then nothing was heard but the time.
-    """
-
-    stop_at: Place
-    until_us: int | None
-    at: Place
-
-
 class _Asked(NamedTuple):
-    """One rebuild record: what it says, of whom, and where and when it came."""
+    """One record that asks for a rebuild: what it says, of whom, and where and when it came."""
 
-    event: ProjectionRebuild
+    event: Asking
     subject: Subject
     place: Place
     appended_us: int
     ts_us: int
+    record: RawRecord
 
 
 class Rebuilder:
     """Rebuilds customers for one engine. What was fed before must be written before `rebuild` is called, and its work after it as any other.
 
-    `history` is read by this one alone while it rebuilds.
+    `history` is read by this one alone while it rebuilds. `undoing` gives back what was a linked customer's, for the version that speaks.
     """
 
-    def __init__(self, engine: Engine, store: Store, history: History, *, codec: Codec | None = None) -> None:
+    def __init__(self, engine: Engine, store: Store, history: History, *, codec: Codec | None = None, undoing: Undoing | None = None) -> None:
+        self._undoing = undoing
         self._engine = engine
         self._store = store
         self._history = history
@@ -102,10 +89,11 @@ class Rebuilder:
         self._excluded = ExcludedRecords(store)
 
     async def rebuild(self, batch: Batch) -> Work:
-        """Execute the one record of a batch, which is a rebuild of this group; return the work that makes it true.
+        """Execute the one record of a batch, which asks for a rebuild in this group; return the work that makes it true.
 
         Waits until the view group is beyond the record, where this is another one. Raises `Retryable` if it is not within
-        `VIEW_WAIT_S`, or as the store and the log do; nothing is changed then but the exclusions, and it may be called again.
+        `VIEW_WAIT_S`, or as the store and the log do; nothing is changed then but the exclusions and what was given back, and it may be
+        called again.
         """
         taken = self._engine.take(batch)
         asked = self._asked(taken)
@@ -114,23 +102,26 @@ class Rebuilder:
             return self._engine.feed(taken, await self._store.load_states(self._group, self._engine.missing(taken)))
         await self._wait_for_view(asked.place)
         states = await self._store.load_states(self._group, [asked.subject])
-        noted = await self._excluded.stood(self._group, asked.subject.id, asked.place.offset)
-        stood = noted or await self.stood(asked.subject, asked.place.partition)
+        stood = await self._excluded.stood(self._group, asked.subject.id, asked.place.offset) or await self._stands(asked)
         try:
-            folds = await self.folds(asked.event, asked.subject, asked.place, asked.appended_us, stood)
+            await self._give_back(asked)
+            folds = await self.folds(asked.event, asked.subject, asked.place, asked.appended_us, stood, record=asked.record)
         except (Refused, Misconfigured) as refused:  # its history is too long, or no longer there: nothing to rebuild from
             log.warning("rebuild_refused", **self._said(asked.place), reason=refused.what)
             return self._engine.feed(taken, states)
         begun = {"rebuild_offset": asked.place.offset, "ts_us": asked.ts_us}  # noted first: the rows that say so are about to change
-        await self._excluded.add(self._group, asked.subject.id, stood, folds.excluded, **begun)
+        await self._excluded.add(self._group, asked.subject.id, stood, folds.excluded, folds.apart, **begun)
         if (failure := folds.after.failure) is not None:
             log.warning("rebuild_failed", **self._said(asked.place), reason=failure.reason)
             self._engine.replace(asked.place.partition, asked.subject, None, await self._still_parked(asked, failure))
             return self._engine.feed(taken, states)
         self._engine.replace(asked.place.partition, asked.subject, folds.after.entry, None)
         work = self._engine.feed(taken, {})
-        self._add(work, asked, folds)
-        log.info("rebuilt", **self._said(asked.place), mode=asked.event.mode, records=folds.after.done, excluded=len(folds.excluded))
+        self._add(work, asked, folds, stood)
+        if (isinstance(asked.event, ProjectionRebuild) or stood.parked_at is not None) and self._speaks(asked.place):
+            work.copies[:0] = folds.after.runs  # a customer who waited was not copied; of one who was, nothing is taken twice
+        mode = "unlinked" if isinstance(asked.event, IdentityUnlinked) else asked.event.mode
+        log.info("rebuilt", **self._said(asked.place), mode=mode, records=folds.after.done, excluded=len(folds.excluded), apart=len(folds.apart))
         return work
 
     async def stood(self, subject: Subject, partition: int) -> Stood:
@@ -140,8 +131,16 @@ class Rebuilder:
         applied = (-1, 0) if state is None or state.applied_partition != partition else (state.applied_offset, state.appended_us)
         return Stood(None if parked is None else parked.first_offset, *applied)
 
-    async def folds(self, event: ProjectionRebuild, subject: Subject, place: Place, appended_us: int, stood: Stood) -> Folds:
+    async def _stands(self, asked: _Asked) -> Stood:
+        """Return how a customer stands now, and below which timestamp its rows lie: if rebuilds have failed, below the first one's."""
+        stood = await self.stood(asked.subject, asked.place.partition)
+        failed = None if stood.parked_at is None else await self._excluded.failed(self._group, asked.subject.id, stood.parked_at)
+        return stood._replace(below_us=failed.below_us if failed is not None else asked.ts_us - BEFORE_US)
+
+    async def folds(self, event: Asking, subject: Subject, place: Place, appended_us: int, stood: Stood, *, record: RawRecord | None = None) -> Folds:
         """Fold a customer twice, as if `event` stood at a place of the log and was appended then; `stood` is how it does. Writes nothing.
+
+        A link that was undone needs the `record` that says so: the second fold knows of it without folding it.
 
         Raises `Refused` if the history is too long, `Misconfigured` if the log no longer has it, `Retryable` as the store does.
         """
@@ -152,7 +151,7 @@ class Rebuilder:
             records = await self._history.records([one for one in places if one.partition == place.partition])
         named = identified(self._codec, records)
         held = [one for one in await self._excluded.load(self._group, subject.id) if one.rebuild_offset < place.offset]
-        new = exclusions(event, named, place, stood.parked_at)
+        new = exclusions(event, named, place, stood.parked_at) if isinstance(event, ProjectionRebuild) else []
         books = await self._history.books(subject.tenant, place.partition, self._engine.config)
         fold = partial(
             fold_alone,
@@ -163,17 +162,21 @@ class Rebuilder:
             config=self._engine.config,
             settle_s=self._engine.settle_s,
         )
-        noticed = _noticed(stood, place)
+        passed = noticed(stood, place)
         until = place.offset if stood.parked_at is None else stood.parked_at
         in_force = [one for one in held if one.rebuild_offset < until]  # a rebuild that failed since then has changed nothing
         was = [one.placed for one in without(named, in_force) if one.placed.record.offset < until]
-        before = _as_it_was(was, lambda chosen: fold(chosen, stop_at=noticed.stop_at, until_us=noticed.until_us, noticed_at=noticed.at))
+        before = as_it_was(was, lambda chosen: fold(chosen, stop_at=passed.stop_at, until_us=passed.until_us, noticed_at=passed.at))
         if stood.parked_at is not None:  # what came due while it waited is past
-            noticed = _Noticed(place, appended_us - 1, place)
+            passed = Noticed(place, appended_us - 1, place)
         remaining = [one.placed for one in without(named, [*held, *new])]
-        after = fold(remaining, stop_at=noticed.stop_at, until_us=noticed.until_us, noticed_at=noticed.at)
-        _settle(after, [one for one in named if one.is_among([*held, *new])], place)
-        return Folds(before, after, tuple(new))
+        taken_out: tuple[Place, ...] = ()
+        if record is not None and isinstance(event, IdentityUnlinked):
+            remaining.append(PlacedRecord(place.partition, record))
+            taken_out = self._taken_out(subject, remaining)
+        after = fold(remaining, stop_at=passed.stop_at, until_us=passed.until_us, noticed_at=passed.at)
+        settle(after, [one for one in named if one.is_among([*held, *new])], place)
+        return Folds(before, after, tuple(new), taken_out)
 
     def _asked(self, taken: Taken) -> _Asked | None:
         """Return what a batch asks for; None for a record that is no rebuild of the customer of its key."""
@@ -182,9 +185,26 @@ class Rebuilder:
             return None
         [(subject, arrived)] = found
         event = self._codec.body(head)
-        if not isinstance(event, ProjectionRebuild) or event.customer != subject.id:
+        if not isinstance(event, ProjectionRebuild | IdentityUnlinked) or subject.id not in _customers_of(event):
             return None
-        return _Asked(event, subject, Place(taken.batch.partition, arrived.record.offset), arrived.appended_us, arrived.ts_us)
+        return _Asked(event, subject, Place(taken.batch.partition, arrived.record.offset), arrived.appended_us, arrived.ts_us, arrived.record)
+
+    async def _give_back(self, asked: _Asked) -> None:
+        """Give back what was a linked customer's, if this version speaks here."""
+        if self._undoing is not None and isinstance(asked.event, IdentityUnlinked) and self._speaks(asked.place):
+            record = PlacedRecord(asked.place.partition, asked.record)
+            n = await self._undoing.give_back(asked.event, asked.subject, record, asked.ts_us, self._group)
+            log.info("given_back", **self._said(asked.place), records=n)
+
+    def _speaks(self, place: Place) -> bool:
+        promotions = self._engine.promotions(place.partition)
+        speaks = promotions is not None and promotions.of_record(place.offset) == self._group.version
+        return speaks and not self._engine.is_importing(place.partition)
+
+    def _taken_out(self, subject: Subject, records: Sequence[PlacedRecord]) -> tuple[Place, ...]:
+        """Return where the records lie that undone links take out: who folds them once more needs them as it was."""
+        out = apart(self._codec, subject.id, [self._codec.head(one.record.value) for one in records]).out
+        return tuple(one.place for number, one in enumerate(records) if number in out)
 
     async def _wait_for_view(self, place: Place) -> None:
         view = await self._history.view()
@@ -213,13 +233,15 @@ class Rebuilder:
         waiting = found or ParkedCustomer(asked.subject.id, partition, offset, partition, -1, 0, "", "")
         return msgspec.structs.replace(waiting, reason=failure.reason, traceback_digest=failure.digest, failed_at=failure.where)
 
-    def _add(self, work: Work, asked: _Asked, folds: Folds) -> None:
+    def _add(self, work: Work, asked: _Asked, folds: Folds, stood: Stood) -> None:
         """Put the rebuild before what its own record led to."""
         subject, after, ts_us = asked.subject, folds.after, asked.ts_us - BEFORE_US
-        fan_out, own = replaced(self._engine.group.tables(), subject, folds.before.rows, after.rows, ts_us)
+        away = all(fold.entry.ties is not None and fold.entry.ties.to for fold in (folds.before, after))
+        fan_out, own = replaced(self._engine.group.tables(), subject, folds.before.rows, after.rows, ts_us, gone_us=stood.below_us, away=away)
         own.append(RowWrite(self._state_table, tuple(subject), None, ts_us))
-        if after.states:
-            own += after.entry.state_rows(self._state_table, subject, after.states, after.timers or None, ts_us + 1)
+        ties = after.entry.ties_blob or None
+        if after.states or ties:
+            own += after.entry.state_rows(self._state_table, subject, after.states, after.timers or None, ts_us + 1, ties=ties)
         waiting = (*self._group, subject.id)  # it waits until all else is there: what it waits for says how its figures stand
         own += [RowWrite("parked_customer", waiting, None, ts_us), RowWrite("parked_record", waiting, None, ts_us)]
         work.fan_out[:0], work.own[:0] = fan_out, own
@@ -229,8 +251,7 @@ class Rebuilder:
     def _snapshots(self, asked: _Asked, entry: SubjectEntry) -> list[Effect]:
         """Return what now stands on compacted topics: it says how things are, not that something happened, so it is told again."""
         partition, offset = asked.place
-        promotions = self._engine.promotions(partition)
-        if promotions is None or promotions.of_record(offset) != self._group.version or self._engine.is_importing(partition):
+        if not self._speaks(asked.place):
             return []
         at = Moment(entry.appended_us, entry.appended_us, partition, offset, self._engine.config)
         with_states = zip(self._engine.group.projections, entry.states, strict=True)
@@ -241,27 +262,6 @@ class Rebuilder:
         return {"group": self._group.group, "version": self._group.version, **place._asdict()}
 
 
-def _noticed(stood: Stood, place: Place) -> _Noticed:
-    """Return how far time has come for the customer: a wake-up, which has no place in its history, may have been the last to say so."""
-    if stood.applied_offset < 0:
-        return _Noticed(place, None, place)
-    return _Noticed(Place(place.partition, stood.applied_offset + 1), stood.appended_us - 1, Place(place.partition, stood.applied_offset))
-
-
-def _as_it_was(records: list[PlacedRecord], fold: Callable[[list[PlacedRecord]], Alone]) -> Alone:
-    """Fold what was folded once; what today's code fails on is passed over, since its rows can only be guessed."""
-    alone = fold(records)
-    for _ in range(UNFOLDABLE_MAX):
-        left = [one for one in records if one.place != alone.failed_at]
-        if alone.failure is None or len(left) == len(records):
-            break
-        records = left
-        alone = fold(records)
-    return alone
-
-
-def _settle(after: Alone, left_out: Sequence[Identified], place: Place) -> None:
-    """Let the customer stand right before the rebuild, and remember what was left out, so that it is not taken in when it is sent again."""
-    entry = after.entry
-    entry.applied_offset = min(entry.applied_offset, place.offset - 1)
-    entry.recent = (b"".join(one.hashed for one in left_out) + entry.recent)[-RECENT_BYTES_MAX:]
+def _customers_of(event: Asking) -> tuple[str, ...]:
+    """Return under whose keys a record that asks for a rebuild may lie."""
+    return (event.customer,) if isinstance(event, ProjectionRebuild) else (event.from_, event.to)

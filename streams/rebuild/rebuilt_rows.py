@@ -22,14 +22,24 @@ BEFORE_US: Final = 5
 
 
 def replaced(
-    tables: Iterable[Table], subject: Subject, before: Sequence[RowWrite], after: Sequence[RowWrite], ts_us: int
+    tables: Iterable[Table],
+    subject: Subject,
+    before: Sequence[RowWrite],
+    after: Sequence[RowWrite],
+    ts_us: int,
+    *,
+    gone_us: int = 0,
+    away: bool = False,
 ) -> tuple[list[RowWrite], list[RowWrite]]:
     """Return (fan-out rows, rows of the subject's own partitions) that leave what `after` comes to where `before` was; nothing of that stays.
 
-    Deletes lie at `ts_us`, upserts a microsecond after it. A span of time to live counts from now, as in every replay.
+    Deletes lie at `ts_us`, upserts a microsecond after it; rows of other partitions that are gone are deleted at `gone_us`, if that is given:
+    somebody else may have written them since. Of a subject that is `away`, linked to another one, who has such rows now, only those are
+    written that differ. A span of time to live counts from now, as in every replay.
     """
     known = {table.physical: table for table in tables}
     image = RowImage(known.values(), after)
+    was = RowImage(known.values(), before) if away else None
     spans = {RowKey(row.table, row.key): row.ttl_s for row in after if row.columns is not None}
     fan_out: list[RowWrite] = []
     own: dict[str, list[RowWrite]] = {}
@@ -39,10 +49,14 @@ def replaced(
             into = own.setdefault(at.table, [RowWrite(at.table, tuple(subject), None, ts_us)])
             if cells is not None:
                 into.append(RowWrite(at.table, at.key, cells, ts_us + 1, spans.get(at)))
-        elif cells is not None or not _is_whole(table, at):
-            fan_out.append(RowWrite(at.table, at.key, {**_nothing(table, at), **(cells or {})}, ts_us + 1, spans.get(at)))
+        elif was is not None and was.cells(at) == cells:
+            continue
+        elif cells is not None:
+            fan_out.append(RowWrite(at.table, at.key, {**_nothing(table, at), **cells}, ts_us + 1, spans.get(at)))
+        elif not _is_whole(table, at):
+            fan_out.append(RowWrite(at.table, at.key, _nothing(table, at), (gone_us or ts_us) + 1))
         else:
-            fan_out.append(RowWrite(at.table, at.key, None, ts_us))
+            fan_out.append(RowWrite(at.table, at.key, None, gone_us or ts_us))
     return fan_out, [row for rows in own.values() for row in rows]
 
 

@@ -19,7 +19,7 @@ import structlog
 
 from projections.kernel import Subject
 from schemas.codec import Codec
-from streams.cutting import Cutter
+from streams.cutting import Asking, Cutter
 from streams.engine import Engine
 from streams.patience import Patience
 from streams.records import Batch, first_appended_us
@@ -178,7 +178,7 @@ class Replay:
         for number, part in enumerate(parts):
             rebuild = self._cutter.rebuild_of(part) if self._rebuild is not None else None
             if rebuild is not None:
-                self._seen.add_all([Subject(rebuild.header.tenant, rebuild.customer)])  # whoever it was, there may be rows afterwards
+                self._seen.add_all([_subject_of(rebuild, part)])  # whoever it was, there may be rows afterwards
                 await self._settle()
             work = await self._writer.waited(lambda: self._rebuild(part)) if rebuild else await self._fold(part)  # type: ignore[misc] # noqa: B023
             self._timers.note(work)
@@ -271,3 +271,8 @@ class Replay:
         await self._writer.waited(
             lambda: self._writer.finish(partition, msgspec.structs.replace(checkpoint, oldest_timer_bucket=hour), self._now_us())
         )
+
+
+def _subject_of(asking: Asking, part: Batch) -> Subject:
+    """Return whose a record is that asks for a rebuild."""
+    return Subject(asking.header.tenant, (part.records[0].key or b"").decode("utf-8", "replace"))

@@ -112,6 +112,6 @@ class ReplayTimers:
             for row in rows:
                 timers = blob(row, "timers", b"")
                 if timers and row["applied_partition"] == partition:
-                    expiry = next_of(StateRow({}, b"", partition, integer(row, "applied_offset", -1), 0, timers))
+                    expiry = next_of(StateRow({}, b"", partition, integer(row, "applied_offset", -1), 0, timers, blob(row, "ties", b"")))
                     if expiry is not None:
                         yield Subject(text(row, "tenant"), text(row, "subject")), expiry.expires_us

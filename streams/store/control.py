@@ -31,6 +31,7 @@ def state_row(rows: Sequence[Row]) -> StateRow | None:
         applied_offset=integer(first, "applied_offset", -1),
         appended_us=integer(first, "appended_us", 0),
         timers=blob(first, "timers", b""),
+        ties=blob(first, "ties", b""),
     )
 
 

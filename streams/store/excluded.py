@@ -1,4 +1,8 @@
-"""Records that rebuilds left out, as the store has them: they stay left out in every later rebuild (engine.md §6)."""
+"""Records that rebuilds left out, as the store has them: they stay left out in every later rebuild (engine.md §6).
+
+Beside them lies where the records are that undone links took out: which those are follows from the log, but no row of the timeline says any
+more where they lie.
+"""
 
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -12,6 +16,9 @@ __all__ = ["ExcludedRecords", "Exclusion", "Stood"]
 
 _STOOD: Final = "#"
 """Before the offset of a rebuild: the row says how the customer stood."""
+
+_APART: Final = "apart"
+"""The scope of rows that say where something lies that an undone link took out: of no version, and of none that is left out for ever."""
 
 
 class Exclusion(NamedTuple):
@@ -54,11 +61,14 @@ class Stood(NamedTuple):
 
     `parked_at`: the first offset that waited (None: nothing did). `applied_offset` and `appended_us` are of the last record, or wake-up,
     that had led to anything (-1: none). It is noted before anything is changed, so that a rebuild that was cut off begins again from the same.
+    `below_us`: every row of the customer was written below this timestamp (0: not known). A rebuild that failed leaves it to the next: meanwhile
+    somebody else, to whom it was told that a link is undone, may have written rows of the same keys.
     """
 
     parked_at: int | None
     applied_offset: int
     appended_us: int
+    below_us: int = 0
 
     def row(self, group: GroupVersion, customer: str, rebuild_offset: int, ts_us: int) -> RowWrite:
         """Return the row that says so."""
@@ -83,16 +93,37 @@ class ExcludedRecords:
         rows = await self._store.read("excluded_record", {"customer": customer})
         return next((json.decode(text(row, "reason"), type=Stood) for row in rows if row["id"] == wanted), None)
 
+    async def failed(self, group: GroupVersion, customer: str, parked_at: int) -> Stood | None:
+        """Return how a customer stood when the last rebuild began since it is parked, which must have failed; None if there was none."""
+        found = [
+            row
+            for row in await self._store.read("excluded_record", {"customer": customer})
+            if row["scope"] == group.part and row["src_offset"] is None and integer(row, "rebuild_offset") >= parked_at
+        ]
+        return json.decode(text(found[-1], "reason"), type=Stood) if found else None
+
     async def add(
-        self, group: GroupVersion, customer: str, stood: Stood, exclusions: Iterable[Exclusion], *, rebuild_offset: int, ts_us: int
+        self,
+        group: GroupVersion,
+        customer: str,
+        stood: Stood,
+        exclusions: Iterable[Exclusion],
+        apart: Iterable[tuple[int, int]] = (),
+        *,
+        rebuild_offset: int,
+        ts_us: int,
     ) -> None:
-        """Note that a rebuild begins: how the customer stands, and what else is left out. Repeating it changes nothing."""
+        """Note that a rebuild begins: how the customer stands, and what else is left out. Repeating it changes nothing.
+
+        `apart` are partition and offset of the records that an undone link takes out.
+        """
         older = [
             RowWrite("excluded_record", (customer, text(row, "id")), None, ts_us)
             for row in await self._store.read("excluded_record", {"customer": customer})
             if row["scope"] == group.part and row["src_offset"] is None and integer(row, "rebuild_offset") < rebuild_offset
         ]
         noted = [one.row(group, customer, ts_us) for one in exclusions]
+        noted += [_apart(customer, partition, offset, rebuild_offset, ts_us) for partition, offset in apart]
         await self._store.write([*older, stood.row(group, customer, rebuild_offset, ts_us), *noted])
 
     async def forget(self, group: GroupVersion, ts_us: int) -> None:
@@ -100,3 +131,8 @@ class ExcludedRecords:
         async for page in self._store.pages("excluded_record"):
             mine = [row for row in page if row["scope"] == group.part]
             await self._store.write([RowWrite("excluded_record", (text(row, "customer"), text(row, "id")), None, ts_us) for row in mine])
+
+
+def _apart(customer: str, partition: int, offset: int, rebuild_offset: int, ts_us: int) -> RowWrite:
+    columns: dict[str, CellValue] = {"scope": _APART, "src_partition": partition, "src_offset": offset, "rebuild_offset": rebuild_offset}
+    return RowWrite("excluded_record", (customer, f"{_APART} @{partition}:{offset}"), columns, ts_us)

@@ -55,7 +55,7 @@ class RowWrite(msgspec.Struct, frozen=True, gc=False):
 class StateRow(msgspec.Struct, frozen=True, gc=False):
     """What is stored of a subject in a group: `blobs` by projection, MessagePack; the rest is common to the group.
 
-    `timers` are those that are armed, MessagePack too (`streams/armed.py`); empty: none.
+    `timers` are those that are armed, MessagePack too (`streams/armed.py`); empty: none. So are `ties` (`streams/ties.py`).
     """
 
     blobs: dict[str, bytes]
@@ -64,6 +64,7 @@ class StateRow(msgspec.Struct, frozen=True, gc=False):
     applied_offset: int
     appended_us: int
     timers: bytes = b""
+    ties: bytes = b""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from touchline.commands import simulate, store
+from touchline.logging import configure_logging
 
 HERE = Path(__file__).parent
 INPUT, OUTPUT = HERE / "test_simulate.input.jsonl", HERE / "test_simulate.output.jsonl"
@@ -22,7 +23,7 @@ def test_the_output_of_a_day_over_four_channels_is_what_it_was(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TOUCHLINE_KEY_FILE", str(tmp_path / "keys.json"))
     app = typer.Typer()
-    app.callback()(lambda: None)
+    app.callback()(lambda: configure_logging("warning"))  # as the front door does: what is printed is the answer alone
     store.register(app)
     simulate.register(app)
     result = CliRunner().invoke(app, ["simulate", str(INPUT), "--emit", "rows,effects", "--digest"])

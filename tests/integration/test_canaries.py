@@ -174,7 +174,7 @@ def done(servers: LiveStack, day: Day) -> Done:
         assert worker.stop() == 0, worker.last_words()
     (home / "metrics.txt").write_text(metrics)
     uncompressed = Producer({"bootstrap.servers": here.settings.brokers, "compression.type": "none"})
-    uncompressed.produce(here.settings.topic("audit"), f"{OPEN}uncompressed".encode())
+    uncompressed.produce(here.settings.topic("escalation"), f"{OPEN}uncompressed".encode())
     assert uncompressed.flush(30) == 0
     return Done(here, json.loads(ingest.said()), metrics)
 
@@ -284,5 +284,5 @@ def test_no_marker_lies_in_a_file_of_the_servers_and_processes(done: Done) -> No
     assert home | {f".touchline/{name}" for name in ("stack.json", "logs/kafka.log", "logs/cassandra.log")} <= found.sizes.keys()
     assert all("DEBUG" in (done.here.folder / f"{name}.err").read_text() for name in ("ingest", "worker"))
     opened, settings = found.places_of(OPEN), done.here.settings
-    assert any(place.startswith(f".touchline/kafka/data/{settings.topic('audit')}-") for place in opened)
+    assert any(place.startswith(f".touchline/kafka/data/{settings.topic('escalation')}-") for place in opened)
     assert any(place.startswith(f".touchline/cassandra/data/data/{settings.keyspace}/timeline_v1-") for place in opened)

@@ -87,3 +87,47 @@ def test_no_detail_repeats_what_was_said() -> None:
     assert found is not None
     assert "example.org" not in found.detail
     assert found.source == "/s"
+
+
+# -- special-category data ends ------------------------------------------------------------------------------------------
+
+DAY_US = 86_400_000_000
+
+
+def flagged(expires_at_us: object, kind: str = "vulnerability.flagged", **more: object) -> Draft:
+    return draft(kind, direction="internal", actor=AGENT, fields={"expires_at_us": expires_at_us}, **more)
+
+
+@pytest.mark.parametrize("kind", ["vulnerability.flagged", "vulnerability.extended"])
+def test_a_flag_needs_an_end_that_lies_ahead_and_not_too_far(kind: str) -> None:
+    """Nobody is vulnerable for ever; and what is over already is not taken in, however old the file is that says it."""
+    assert reason(draft(kind, direction="internal", actor=AGENT)) == "expiry_missing"
+    assert reason(flagged("2027-01-01T00:00:00Z", kind)) == "expiry_missing"
+    assert reason(flagged(NOW_US, kind)) == "expiry_past"
+    assert reason(flagged(NOW_US - DAY_US, kind, occurred_at_us=NOW_US - 9 * DAY_US)) == "expiry_past"
+    assert reason(flagged(NOW_US + 1, kind, occurred_at_us=NOW_US + 2)) == "expiry_past"
+    assert reason(flagged(NOW_US + 1, kind)) is None
+    assert reason(flagged(NOW_US + 730 * DAY_US, kind)) is None
+    assert reason(flagged(NOW_US + 730 * DAY_US + 1, kind)) == "expiry_too_far"
+    assert reason(flagged(NOW_US + 725 * DAY_US, kind, occurred_at_us=NOW_US - 9 * DAY_US)) == "expiry_too_far"
+
+
+def test_for_how_long_is_a_setting() -> None:
+    found = check(flagged(NOW_US + 31 * DAY_US), now_us=NOW_US, future_max_s=300, vulnerability_days_max=30)
+    assert found is not None
+    assert (found.reason, "30 days" in found.detail) == ("expiry_too_far", True)
+
+
+@pytest.mark.parametrize("kind", ["vulnerability.withdrawn", "vulnerability.expired", "vulnerability.reviewed"])
+def test_what_ends_or_reviews_a_flag_needs_no_end_of_its_own(kind: str) -> None:
+    assert reason(draft(kind, direction="internal", actor=AGENT)) is None
+
+
+def test_an_outcome_is_a_word_since_it_is_not_sealed() -> None:
+    def reviewed(outcome: str) -> str | None:
+        return reason(draft("vulnerability.reviewed", direction="internal", actor=AGENT, fields={"outcome": outcome}))
+
+    assert reviewed("kept") is None
+    assert reviewed("") is None
+    assert reviewed("has recovered from her illness") == "not_a_word"
+    assert reviewed("x" * 65) == "not_a_word"

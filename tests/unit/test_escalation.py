@@ -252,8 +252,7 @@ def test_a_step_names_the_team_that_has_it_by_then() -> None:
 def test_a_merged_customers_ladders_stop_without_a_word() -> None:
     linked = make(events.IdentityLinked, at="10:10", handle=events.Handle(kind="email", hash=b"x"), from_="cu-1", to="cu-2")
     told = start(breach()).when(linked).at("14:00")
-    told.then(effects=[])
-    assert len(steps(told.world)) == 1
+    told.then(rows={"escalation": []}, effects=[])
 
 
 def test_a_step_has_the_same_id_under_the_customer_into_whom_it_was_merged() -> None:

@@ -29,6 +29,30 @@ KEY = bytes(range(32))
         ("+49 30 123456 ext. 12", "DE", "+4930123456;ext=12"),
         ("+49 30 123456x12", "DE", "+4930123456;ext=12"),
         ("tel:+49-30-123456;ext=12", "DE", "+4930123456;ext=12"),
+        # China: mobile numbers have eleven digits, landlines an area code with a trunk 0 that goes
+        ("13912345678", "CN", "+8613912345678"),
+        ("+86 199 1234 5678", "CN", "+8619912345678"),
+        ("021-5888 8888", "CN", "+862158888888"),
+        ("0755 8612 3456", "CN", "+8675586123456"),
+        ("+86 (0)10 6552 9988", "DE", "+861065529988"),
+        ("\uff10\uff12\uff11\uff0d\uff15\uff18\uff18\uff18\uff18\uff18\uff18\uff18", "CN", "+862158888888"),
+        ("\uff11\uff13\uff19\u3000\uff11\uff12\uff13\uff14\u3000\uff15\uff16\uff17\uff18", "CN", "+8613912345678"),
+        # Germany, France, Britain: the trunk 0 goes, written in brackets or not
+        ("030 / 12 34 56-78", "DE", "+493012345678"),
+        ("+49 (0) 30 12345678", "CN", "+493012345678"),
+        ("0049 30 12345678", "FR", "+493012345678"),
+        ("+33 (0)1 42 68 53 00", "DE", "+33142685300"),
+        ("01.42.68.53.00", "FR", "+33142685300"),
+        ("+44 (0)20 7946 0958", "DE", "+442079460958"),
+        ("0044 (0) 20 7946 0958", "DE", "+442079460958"),
+        # Italy: the 0 of a landline belongs to the number and stays; mobile numbers have none
+        ("+39 06 6982", "DE", "+39066982"),
+        ("0039 02 1234 5678", "DE", "+390212345678"),
+        ("+39 347 123 4567", "DE", "+393471234567"),
+        # Dialled from North America the prefix is 011
+        ("011 49 30 12345678", "US", "+493012345678"),
+        ("011 86 138 0013 8000", "US", "+8613800138000"),
+        ("(212) 555-0123", "US", "+12125550123"),
     ],
 )
 def test_telephone_numbers_come_to_e164(value: str, region: str, e164: str) -> None:
@@ -73,6 +97,22 @@ def test_what_is_no_telephone_number_is_refused(value: str) -> None:
 )
 def test_mail_addresses_come_to_lower_case_and_an_ascii_domain(value: str, normal: str) -> None:
     assert normalise("email", value, "DE") == normal
+
+
+@pytest.mark.parametrize(
+    ("value", "normal"),
+    [
+        ("ann+shop@plus.example", "ann@plus.example"),
+        (" Ann+Shop+2@PLUS.example. ", "ann@plus.example"),
+        ("+49@plus.example", "+49@plus.example"),
+        ("ann@plus.example", "ann@plus.example"),
+        ("ann+shop@sub.plus.example", "ann+shop@sub.plus.example"),
+        ("ann+shop@other.example", "ann+shop@other.example"),
+        ("ann+shop@b\u00fccher.example", "ann@xn--bcher-kva.example"),
+    ],
+)
+def test_at_domains_that_are_named_a_sub_address_is_the_mailbox(value: str, normal: str) -> None:
+    assert normalise("email", value, "DE", {"plus.example", "xn--bcher-kva.example"}) == normal
 
 
 def test_two_domains_that_python_s_own_codec_would_merge_stay_two() -> None:

@@ -212,8 +212,8 @@ def test_of_several_keys_of_a_year_everybody_uses_the_oldest() -> None:
     store, wrapper = MemoryKeyStore(), LocalWrapper("k", {"k": KEK})
     for key_id, created_at_us in (("a", NOW + 2), ("c", NOW + 1), ("b", NOW + 1)):
         row = WrappedKey(tenant="acme", handle_hash=HASH, purpose="contact", key_id=key_id, wrapped=b"", kek_id="k", created_at_us=created_at_us)
-        wrapped, _ = run(wrapper.wrap(bytes(32), row.context))
-        run(store.insert(msgspec.structs.replace(row, wrapped=wrapped)))
+        wrapped, kek_id = run(wrapper.wrap(bytes(32), row.context))
+        run(store.insert(msgspec.structs.replace(row, wrapped=wrapped, kek_id=kek_id)))
     assert sealed(ring_over(store)).sealed_key.endswith(":b")
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from touchline.errors import Misconfigured
+from touchline.keyring.contents import Contents
 from touchline.keyring.keyfile import KeyFile
+from touchline.keyring.secret_file import Look
 
 ROOT = Path(__file__).parents[2]
 A, B = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
@@ -36,7 +38,8 @@ def test_the_file_is_made_on_first_use_for_its_owner_only(tmp_path: Path) -> Non
 
 
 def test_every_tenant_has_an_index_key_of_its_own() -> None:
-    keys = KeyFile(Path("x"), "k", {"k": bytes(32)}, bytes(range(32)))
+    contents = Contents(kek_id="k", keks={"k": bytes(32)}, index_key=bytes(range(32)))
+    keys = KeyFile(Path("x"), contents, Look(0, 0, 0, 0))
     assert len(keys.index_key("acme")) == 32
     assert keys.index_key("acme") != keys.index_key("acme2")
     # RFC 5869 by its definition: PRK = HMAC(zeros, IKM), OKM = HMAC(PRK, info | 0x01)
@@ -143,4 +146,4 @@ def test_processes_that_start_at_once_agree_on_one_file(tmp_path: Path) -> None:
 def test_the_repr_of_a_key_file_shows_no_key(tmp_path: Path) -> None:
     keys = KeyFile.load_or_create(written(tmp_path / "keys.json", GOOD))
     assert repr(keys) == f"KeyFile('{tmp_path}/keys.json')"
-    assert repr(keys.wrapper) == "LocalWrapper(k-1)"
+    assert repr(keys.wrapper) == "FileWrapper(LocalWrapper(k-1))"

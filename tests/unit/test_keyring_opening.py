@@ -167,7 +167,7 @@ def test_a_process_with_another_key_file_cannot_write_and_reads_nothing() -> Non
     item = sealed(ring_over(store))
     stranger = ring_over(store, kek_id="another")
     assert run(stranger.open_many([item])) == [Unreadable("kek_unknown")]
-    with pytest.raises(Misconfigured, match="same key file"):
+    with pytest.raises(Misconfigured, match="key"):
         prepare(stranger)
 
 
@@ -185,3 +185,16 @@ def test_no_repr_and_no_error_shows_a_key_or_anything_personal() -> None:
     assert repr(KEK) not in shown
     assert repr(rows_of(store)[0].wrapped)[2:20] not in shown
     assert OTHER.hex() not in shown
+
+
+def test_a_key_that_is_doubted_is_read_again_before_it_is_used_anew_and_can_be_used_to_the_end_of_what_was_prepared() -> None:
+    store = _Counting()
+    ring = ring_over(store, _Clock())
+    item = sealed(ring)
+    erase(store, NOW)
+    ring.doubt("acme", HASH)
+    ring.doubt("acme", OTHER)
+    assert seal(ring) is not None, "what was prepared is sealed"
+    prepare(ring)
+    assert seal(ring) is None
+    assert ring.open(item) == Erased()

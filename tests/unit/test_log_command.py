@@ -2,6 +2,8 @@
 
 import errno
 import fcntl
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from streams.log.exporting import await_orphans, exclusively
+from streams.store.memory import MemoryStore
+from tests.support.audit import MemoryAuditTopic, entries_of, head_store
 from tests.support.small_cluster import SmallCluster, exported
 from touchline.commands import log, simulate
 from touchline.errors import Refused
@@ -96,10 +100,31 @@ def test_only_a_log_is_a_folder(app: typer.Typer, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_export_says_how_to_go_on(app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("touchline.log_transfer.export_log", interrupted)
     done = CliRunner().invoke(app, ["log", "export", str(tmp_path)])
     assert done.exit_code == 130
     assert "run the same command again to go on" in done.output
+
+
+def test_an_export_stands_on_the_audit_trail_before_anything_is_read(app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic, store = MemoryAuditTopic(), head_store()
+
+    @asynccontextmanager
+    async def connected(_: object) -> AsyncIterator[MemoryStore]:
+        yield store
+
+    def export_log(*_: object, begins: Callable[[Sequence[str]], None]) -> None:
+        begins(("interaction", "config"))
+        [entry] = entries_of(topic)
+        assert (entry.actor, entry.action, entry.details) == ("ann", "exported", {"topics": "interaction,config"})
+        raise Refused("That is all.")
+
+    monkeypatch.setenv("TOUCHLINE_OPERATOR", "ann")
+    monkeypatch.setattr("touchline.tables.connected", connected)
+    monkeypatch.setattr("touchline.auditing.KafkaAuditTopic", lambda *_: topic)
+    monkeypatch.setattr("touchline.log_transfer.export_log", export_log)
+    done = CliRunner().invoke(app, ["log", "export", str(tmp_path)])
+    assert str(done.exception) == "That is all."

@@ -15,6 +15,7 @@ from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
 from streams.versions import group_log
 from streams.versions.versions import Promoting, Versions
+from tests.support.audit import MemoryAuditTopic, entries_of
 from tests.support.commands import runner
 from tests.support.fake_log import FakeLog
 from touchline.commands import projection_promote, projection_versions
@@ -46,10 +47,12 @@ class Desk:
         self.store = MemoryStore(known_tables())
         self.log = FakeLog(self.store)
         self.keyspace = Keyspace()
+        self.audit = MemoryAuditTopic()
         self._patch, self._folder = patch, folder
         patch.setattr(group_log, "KafkaGroupLog", lambda *_: self.log)
         patch.setattr(driver.Driver, "open", lambda _: self.keyspace)
         patch.setattr(dropping, "CassandraTables", lambda *_: self.keyspace)
+        patch.setattr("touchline.auditing.KafkaAuditTopic", lambda *_: self.audit)
         patch.setattr("streams.versions.promoting.now_us", lambda: self.log.now_us)
         patch.setenv("TOUCHLINE_OPERATOR", "ann")
 
@@ -149,6 +152,14 @@ def test_promote_and_rollback_say_what_is_active_now(desk: Desk) -> None:
     assert "the new version has passed it in 3 of 3 partitions, the old one in 3" in done.stderr
     found = desk.json("rollback", "care")
     assert (found["version"], found["demoted"], found["rollback"], found["done"], found["partitions"]) == (1, 2, True, True, 3)
+
+
+def test_promotions_stand_on_the_audit_trail_and_dry_runs_do_not(desk: Desk) -> None:
+    asyncio.run(desk.begin())
+    for command in (("promote", "care", "--dry-run"), ("promote", "care"), ("rollback", "care", "--dry-run"), ("rollback", "care")):
+        assert desk(*command).exit_code == 0
+    noted = [(one.actor, one.action, one.details) for one in entries_of(desk.audit)]
+    assert noted == [("ann", "promoted", {"group": "care", "version": "2"}), ("ann", "rolled_back", {"group": "care", "version": "1"})]
 
 
 def test_where_nobody_runs_the_old_version_it_is_said_what_that_means(desk: Desk) -> None:

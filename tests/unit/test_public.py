@@ -198,3 +198,15 @@ def test_a_bad_line_is_refused_by_number_field_and_reason_and_never_by_its_conte
     assert field in found.detail
     for personal in ("ann@example.org", "pigeon", "recieved", "yesterday", "parcel"):
         assert personal not in found.detail
+
+
+def test_a_flag_takes_its_end_as_a_time_like_any_other_and_cannot_be_read_without() -> None:
+    flag = {"type": "vulnerability.flagged", "data": {"expires_at": "2026-04-01T00:00:00+02:00", "consent_id": "co-1"}}
+    found = READER.read(line(**flag), 1)
+    assert isinstance(found, Draft)
+    assert found.fields == {"expires_at_us": 1_774_994_400_000_000, "consent_id": "co-1"}
+    for data, reason in (({}, "missing_field"), ({"expires_at": "2026-04-01T00:00:00"}, "naive_time"), ({"expires_at": None}, "wrong_type")):
+        refused = READER.read(line(type="vulnerability.extended", data=data), 1)
+        assert isinstance(refused, Rejected)
+        assert refused.reason == reason
+        assert "expires_at" in refused.detail

@@ -73,7 +73,7 @@ def test_the_newest_come_first_over_all_partitions_and_of_one_id_only_the_newest
 
 
 def test_since_and_reason_choose_and_reading_backwards_ends_when_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("touchline.quarantined._STEP", 10)
+    monkeypatch.setattr("streams.log.newest._STEP", 10)
     topic = Topic(1)
     for number in range(100):
         topic.put(report(f"r{number}", NOW + number, "no_subject" if number % 10 == 0 else "future_dated"), NOW + number)

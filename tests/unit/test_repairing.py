@@ -10,6 +10,7 @@ import pytest
 
 from projections.customer import Customer
 from projections.kernel import Moment, Step
+from schemas.events import PrivacyErased
 from schemas.record import Event
 from streams.log.reader import LogReader
 from streams.log.simulation import LogSimulation
@@ -19,7 +20,7 @@ from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
 from streams.versions.versions import Versions
 from tests.support.commands import runner
-from tests.support.customer_log import CARE, CODEC, VIEW, Log, asked
+from tests.support.customer_log import CARE, CODEC, MINUTE, VIEW, Log, asked, header
 from touchline.commands import parked
 from touchline.errors import Refused
 from touchline.repairing import Repair, Request
@@ -106,6 +107,21 @@ def test_who_is_not_parked_or_not_known_is_refused(here: tuple[Repair, MemorySto
         asyncio.run(repair.check_excluded("c1", ["first", "m-9"]))
     asyncio.run(repair.check_excluded("c1", ["first", "poison", "@0:2"]))
     assert asyncio.run(repair.partition_of("c1")) == 0
+
+
+def test_an_erasure_cannot_be_left_out(faults: set[str], tmp_path: Path) -> None:
+    log, into = Read(), MemoryStore(known_tables())
+    faults.clear()
+    run = LogSimulation([VIEW], into, CODEC, tenant="acme", cached_subjects_max=100)
+    asked(log, "first")
+    log.put(PrivacyErased(header=header("gone", 2 * MINUTE), customer="c1", erasure="er-1", reason="asked"))
+    asyncio.run(run.feed(Batch(0, log.kept, topic="log")))
+    asyncio.run(Versions(into).begin(V1, 1))
+    reader: LogReader = log  # type: ignore[assignment]
+    repair = Repair(Settings(tenant="acme", key_file=tmp_path / "keys.json"), into, reader, tenant="acme", actor="op-1")
+    for id_ in ("gone", "@0:1"):
+        with pytest.raises(Refused, match="was forgotten"):
+            asyncio.run(repair.check_excluded("c1", ["first", id_]))
 
 
 def test_every_version_that_runs_executes_a_rebuild_that_names_none(here: tuple[Repair, MemoryStore, Read]) -> None:

@@ -252,6 +252,19 @@ def test_special_category_data_have_keys_of_their_own_purpose() -> None:
     assert _purpose(MESSAGE) == "contact"
 
 
+def test_what_a_vulnerability_event_says_is_sealed_whole_under_that_purpose_whatever_may_stay_clear() -> None:
+    store = MemoryKeyStore()
+    ends = {"expires_at_us": NOW + 1}
+    draft = but(type="vulnerability.flagged", direction="internal", attributes={"plan": "gold"}, text="lost her husband", fields=ends)
+    event, personal = made(draft, store, clear_attributes=["plan"])
+    name = parse_sealed_key(event.sealed_key or "")
+    assert name is not None
+    assert name.purpose == "vulnerability"
+    assert (event.attributes, event.expires_at_us) == ({}, NOW + 1)  # type: ignore[attr-defined] # a flag's own field
+    assert asyncio.run(store.read("acme", name.handle_hash, "contact")) == []
+    assert (personal.text, personal.attributes) == ("lost her husband", {"plan": "gold"})
+
+
 def test_an_event_that_was_not_prepared_waits_instead_of_being_written_without_its_text() -> None:
     sealer = Sealer(ring_over(MemoryKeyStore()), CODEC, INDEX.__getitem__, "DE")
     with pytest.raises(Retryable, match="prepare the batch again"):

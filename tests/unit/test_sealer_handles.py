@@ -9,6 +9,7 @@ import pytest
 from connectors.contract import Actor, RawHandle
 from connectors.sealer import Sealer
 from schemas.events import AgentStateChanged, Handle, Personal, PersonalHandle
+from schemas.handles import normalise
 from tests.unit.test_sealer import CODEC, INDEX, MAIL, NOW, PHONE, bare, but, hashed, made
 
 
@@ -92,3 +93,28 @@ def test_a_contact_that_is_its_own_handle_needs_no_key() -> None:
     assert made(bare(customer=(RawHandle("contact", "c-9"),), text="hello"))[1] == Personal(text="hello")
     other = made(bare(customer=(RawHandle("contact", "elsewhere"),), text=None))[1]
     assert other == Personal(handles=(PersonalHandle(kind="contact", value="elsewhere", verified=False),))
+
+
+def test_a_blocked_value_names_nobody_is_kept_sealed_and_counted() -> None:
+    """The trunk line is a number like any other; the event goes by its other handle."""
+    customer = (RawHandle("phone", PHONE), RawHandle("email", MAIL))
+    event, personal = made(but(customer=customer), blocked={("phone", normalise("phone", PHONE, "DE"))})
+    assert event.header.handles == (Handle(kind="email", hash=hashed("email", MAIL)),)
+    assert personal.unknown["customer.phone"] == f'"{PHONE}"'
+    sealer = Sealer(None, CODEC, INDEX.__getitem__, "DE", blocked={("phone", normalise("phone", PHONE, "DE"))})
+    for _ in range(2):
+        sealer.event(but(customer=customer), NOW)
+    sealer.event(but(customer=customer[1:]), NOW)
+    assert sealer.blocked_handles == 2
+
+
+def test_the_same_value_of_another_kind_is_not_blocked() -> None:
+    event, _ = made(bare(customer=(RawHandle("account", "100"),)), blocked={("social", "100")})
+    assert event.header.handles == (Handle(kind="account", hash=hashed("account", "100")),)
+
+
+def test_a_sub_address_is_the_mailbox_where_its_domain_is_named() -> None:
+    customer = (RawHandle("email", "ann+shop@plus.example"),)
+    event, personal = made(bare(customer=customer), subaddress_domains=["plus.example"])
+    assert event.header.handles[0].hash == hashed("email", "ann@plus.example")
+    assert [one.value for one in personal.handles] == ["ann@plus.example"]

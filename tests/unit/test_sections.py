@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
+import msgspec
 import pytest
 
 from projections.registry import GROUPS
@@ -17,8 +18,10 @@ from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import Checkpoint, GroupVersion
 from streams.versions.versions import Versions
+from streams.wall_clock import now_us
 from touchline import sections
 from touchline.commands import stack
+from touchline.erasures import Erasure, Erasures
 from touchline.errors import Misconfigured, Retryable
 from touchline.settings import Settings
 
@@ -261,3 +264,28 @@ def test_status_shows_the_rest_when_one_server_is_silent(monkeypatch: pytest.Mon
     assert [section.name for section in found] == ["versions"]
     assert len(troubles) == 1, "two questions to one silent broker are one trouble"
     assert "Kafka did not answer" in troubles[0]
+
+
+def test_an_erasure_that_was_cut_off_is_named_until_it_is_completed() -> None:
+    assert sections.erasures(SETTINGS) is None
+    at_us = now_us()
+    left = Erasure(
+        tenant="acme",
+        id="er-1",
+        customer="cu-1",
+        customers=frozenset({"cu-1"}),
+        handles=frozenset(),
+        reason="asked",
+        actor="op-1",
+        begun_at_us=at_us - 600_000_000,
+        step="told",
+    )
+    table = Erasures(FakeCassandra.store, now_us)
+    asyncio.run(table.save(left))
+    asyncio.run(table.save(msgspec.structs.replace(left, id="er-2", begun_at_us=at_us)))
+    section = sections.erasures(SETTINGS)
+    assert section is not None
+    assert [row[:3] for row in section.rows] == [("er-1", "cu-1", "told")], "one that has just begun is not cut off"
+    assert section.troubles == ("Erasures that are not done: 1. Next: `touchline privacy erase --resume`.",)
+    asyncio.run(table.save(msgspec.structs.replace(left, step="done")))
+    assert sections.erasures(SETTINGS) is None

@@ -342,7 +342,7 @@ def test_nothing_is_no_work(bench: Bench) -> None:
 
 def test_states_of_five_thousand_subjects(bench: Bench) -> None:
     subjects = [Subject("acme", f"{bench.subject}-{n}") for n in range(5_000)]
-    common: dict[str, CellValue] = {"recent_ids": b"12345678", "applied_partition": 3, "applied_offset": 2**40, "appended_us": 99}
+    common: dict[str, CellValue] = {"recent_ids": b"12345678", "applied_partition": 3, "applied_offset": 2**40, "appended_us": 99, "ties": b"t"}
     rows = [RowWrite("law_v1_state", (*subject, "timeline"), {"state": subject.id.encode(), **common}, 10) for subject in subjects]
     rows += [RowWrite("law_v1_state", (*subject, "customer"), {"state": b"c"}, 10) for subject in subjects[:10]]
     rows += [RowWrite("law_v1_state", ("acme", f"{bench.subject}-static"), common, 10)]
@@ -351,8 +351,8 @@ def test_states_of_five_thousand_subjects(bench: Bench) -> None:
     found = run(bench.store.load_states(GROUP, [*subjects, unknown, static]))
     assert len(found) == 5_001
     assert unknown not in found
-    assert found[static] == StateRow({}, b"12345678", 3, 2**40, 99)
-    assert found[subjects[0]] == StateRow({"timeline": subjects[0].id.encode(), "customer": b"c"}, b"12345678", 3, 2**40, 99)
+    assert found[static] == StateRow({}, b"12345678", 3, 2**40, 99, ties=b"t")
+    assert found[subjects[0]] == StateRow({"timeline": subjects[0].id.encode(), "customer": b"c"}, b"12345678", 3, 2**40, 99, ties=b"t")
     assert found[subjects[-1]].blobs == {"timeline": subjects[-1].id.encode()}
 
 

@@ -85,7 +85,7 @@ def test_readers_use_no_states_no_timers_and_nothing_that_expires() -> None:
 def test_the_state_table_keeps_what_is_common_to_a_subject_in_static_columns() -> None:
     table = state_table("view", 4)
     assert (table.physical, table.primary_key) == ("view_v4_state", ("tenant", "subject", "projection"))
-    assert table.static == {"recent_ids", "applied_partition", "applied_offset", "appended_us", "timers"}
+    assert table.static == {"recent_ids", "applied_partition", "applied_offset", "appended_us", "timers", "ties"}
 
 
 def test_the_tables_of_a_projection_lie_beside_it() -> None:

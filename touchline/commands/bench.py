@@ -19,6 +19,7 @@ __all__ = ["register"]
 _EXAMPLE = "Example:  touchline bench pipeline --events 50000 --only job --only codec"
 _CLOCKS_EXAMPLE = "Example:  touchline bench clocks --only fold --only calendar"
 _REPLAY_EXAMPLE = "Example:  touchline bench replay --only job --events 100000"
+_RESOLVER_EXAMPLE = "Example:  touchline bench resolver --events 50000 --repeat 1"
 _EVENTS_MIN = 2_000
 _NORMAL = 100_000
 _FOLDED = 50_000
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     group.command("pipeline", epilog=_EXAMPLE)(pipeline)
     group.command("clocks", epilog=_CLOCKS_EXAMPLE)(clocks)
     group.command("replay", epilog=_REPLAY_EXAMPLE)(replay)
+    group.command("resolver", epilog=_RESOLVER_EXAMPLE)(resolver)
     app.add_typer(group, name="bench")
 
 
@@ -41,6 +43,7 @@ def every(context: typer.Context) -> None:
         pipeline()
         clocks()
         replay()
+        resolver()
 
 
 def pipeline(
@@ -129,6 +132,25 @@ def replay(
     from benchmarks.replay import measured
 
     plan = _replay_plan(events, repeat, memory_events, only or [])
+    _on_servers(lambda stage, say: measured(stage, plan, say), {"events": events, "repeat": repeat}, here=here, as_json=as_json)
+
+
+def resolver(
+    *,
+    events: Annotated[int, typer.Option(min=_EVENTS_MIN, help="Events that are resolved each time.")] = _NORMAL,
+    repeat: Annotated[int, typer.Option(min=1, max=20, help="Runs of which the median counts.")] = 3,
+    here: Annotated[bool, typer.Option("--here", help="Use the servers of the settings instead of a private stack.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Measure the resolver beside the bare loop that consumes and produces: CPU per event, with and without asking the store; a link's ms.
+
+    Needs servers, as `touchline bench pipeline` does. About three minutes by default.
+
+    Example: touchline bench resolver --events 50000 --repeat 1
+    """
+    from benchmarks.resolver import ResolverPlan, measured
+
+    plan = ResolverPlan(events=events, repeat=repeat)
     _on_servers(lambda stage, say: measured(stage, plan, say), {"events": events, "repeat": repeat}, here=here, as_json=as_json)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from schemas.events import CustomerPreferences
     from streams.care_view import CustomerCare
+    from streams.control_topic import KnownBy
     from touchline.opening import ShownCustomer, ShownEvent
 
 __all__ = ["register"]
@@ -63,11 +64,11 @@ def show(
 
     settings = load_settings()
     whose = tenant or settings.tenant
-    customer_id = _customer_id(settings, whose, customer, handle)
+    asked = _asked(settings, whose, customer, handle)
 
     async def read() -> "ShownCustomer":
         async with opening.desk(settings) as desk:
-            return await desk.customer(whose, customer_id, newest=_NEWEST)
+            return await desk.customer(whose, asked if isinstance(asked, str) else await desk.whose(whose, asked), newest=_NEWEST)
 
     found = asyncio.run(read())
     if as_json:
@@ -87,7 +88,7 @@ def timeline(
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this time.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many events at most.")] = 20,
     cursor: Annotated[str | None, typer.Option(help="Go on where an earlier call with the same filters ended.")] = None,
-    hidden: Annotated[bool, typer.Option("--all", help="Technical events too.")] = False,
+    hidden: Annotated[bool, typer.Option("--all", help="Technical events too, and where something is withheld.")] = False,
     sealed: Annotated[bool, typer.Option("--sealed", help="Leave closed what is sealed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of kind `event` per event, then one of kind `page`.")] = False,
 ) -> None:
@@ -105,13 +106,14 @@ def timeline(
         "until_us": _time("--until", until),
         "hidden": hidden,
     }
-    customer_id = _customer_id(settings, whose, customer, handle)
+    asked = _asked(settings, whose, customer, handle)
 
-    async def read() -> "tuple[list[ShownEvent], str | None]":
+    async def read() -> "tuple[str, list[ShownEvent], str | None]":
         async with opening.desk(settings) as desk:
-            return await desk.timeline(whose, customer_id, limit=limit, cursor=cursor, closed=sealed, **filters)
+            root = await desk.root(whose, asked if isinstance(asked, str) else await desk.whose(whose, asked))
+            return root, *await desk.timeline(whose, root, limit=limit, cursor=cursor, closed=sealed, **filters)
 
-    events, after = asyncio.run(read())
+    customer_id, events, after = asyncio.run(read())
     if as_json:
         for event in events:
             typer.echo(json.dumps(event.json(), ensure_ascii=False))
@@ -122,16 +124,16 @@ def timeline(
         typer.echo(f"More, with the same filters: --cursor {after}")
 
 
-def _customer_id(settings: Settings, tenant: str, customer: str | None, handle: str | None) -> str:
-    """Return whom the arguments name. Ends with exit 2 unless it is exactly one, in the right form."""
-    from touchline.opening import customer_of
+def _asked(settings: Settings, tenant: str, customer: str | None, handle: str | None) -> "str | KnownBy":
+    """Return the customer or the handle that the arguments name. Ends with exit 2 unless it is exactly one, in the right form."""
+    from touchline.handle_names import handle_named
 
     if (customer is None) == (handle is None):
         raise typer.BadParameter("name the customer by ID or by --handle, one of both.", param_hint="ID")
     if handle is None:
         return customer or ""
     try:
-        return customer_of(settings, tenant, handle)
+        return handle_named(settings, tenant, handle)
     except Refused as error:
         raise typer.BadParameter(str(error), param_hint="--handle") from None
 
@@ -157,12 +159,19 @@ def _time(option: str, text: str | None) -> int | None:
 
 def _draw_customer(console: "Console", found: "ShownCustomer") -> None:
     from streams.excerpts import journey
+    from touchline.purposes import Flag
 
     view = found.view
     console.print(f"Customer {view.customer_id}, tenant {view.tenant}", style="bold", markup=False)
     if view.as_of is not None:
         where = f"partition {view.as_of.partition}, offset {view.as_of.offset}, view v{view.version}"
         console.print(f"as of {_at(view.as_of.event_time_us)} UTC; {where}", style="dim", markup=False)
+    if isinstance(found.flag, Flag):
+        console.print(f"Needs special care until {_at(found.flag.until_us)} UTC, since {_at(found.flag.since_us)}.", style="magenta", markup=False)
+    if found.asked != view.customer_id:
+        console.print(f"Customer {found.asked}, who was asked for, was merged into this one.", style="yellow", markup=False)
+    if view.erased_at_us is not None:
+        console.print(f"Erased at {_at(view.erased_at_us)} UTC: nothing that was said can be read any more.", style="red", markup=False)
     if view.canonical_id:
         console.print(f"Merged into {view.canonical_id}: what followed is there.", style="yellow", markup=False)
     if view.unreadable:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import AsyncExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Self
@@ -95,17 +96,17 @@ async def _ingest(
     from schemas.handles import provider_id
     from streams.wall_clock import now_us
     from touchline.importing import importing
-    from touchline.keyring.keyfile import KeyFile
+    from touchline.key_service import key_service
 
-    keys = KeyFile.load_or_create(settings.key_file)
-    index_key = keys.index_key(settings.tenant)
     found: files.FileForm = form.value if form else "events" if name == "-" else files.form_of(Path(name))
-    with _opened(name) as file:
+    async with key_service(settings) as keys, AsyncExitStack() as opened:
+        index_key, file = keys.index_key(settings.tenant), opened.enter_context(_opened(name))
         size = None if name == "-" else os.fstat(file.fileno()).st_size
         source = files.open_input(file, found, tenant=settings.tenant, hashed=lambda value: provider_id(index_key, value), size=size)
         last_us = None if not shift else files.last_event_us(Path(name)) if found == "events" else source.last_us
-        with _Bar(source, shown=not as_json) as bar:
-            async with importing(
+        bar = opened.enter_context(_Bar(source, shown=not as_json))
+        parts = await opened.enter_async_context(
+            importing(
                 settings,
                 keys,
                 source=source.source,
@@ -114,14 +115,17 @@ async def _ingest(
                 pace=Pace(speed) if speed is not None else None,
                 strict=strict,
                 tell=bar.tell,
-            ) as parts:
-                _stop_on_interrupt(parts.importer)
-                result = await parts.importer.run(source)
-                bar.end()
-                _print(result, source, as_json=as_json)
-                if wait and result.grown_to and not result.interrupted:
-                    await wait_for_resolver(parts.channels, result.grown_to)
-                return result
+            )
+        )
+        _stop_on_interrupt(parts.importer)
+        result = await parts.importer.run(source)
+        bar.end()
+        _print(result, source, as_json=as_json)
+        if parts.sealer.blocked_handles:
+            typer.echo(f"{parts.sealer.blocked_handles:,} handles are blocked values: they are kept, sealed, and name nobody.", err=True)
+        if wait and result.grown_to and not result.interrupted:
+            await wait_for_resolver(parts.channels, result.grown_to)
+        return result
 
 
 def _opened(name: str) -> BinaryIO:

@@ -1,7 +1,8 @@
 """`touchline log`: the log into a folder of files, and back onto empty topics."""
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,14 +35,24 @@ def export(
     """Copy the log as it ends now into Avro files, record by record with its offset and append time.
 
     May be interrupted at any moment and run again: it goes on after the last whole file. Run on a folder that is complete it adds
-    what came since. Personal data stays sealed; the keys are not in it.
+    what came since. Personal data stays sealed; the keys are not in it. Noted on the audit trail first.
     """
+    from touchline.auditing import audited
     from touchline.log_transfer import export_log
     from touchline.progress_bar import ProgressBar
 
     chosen = _topics(topic)
+    settings = load_settings()
+
+    def begins(topics: Sequence[str]) -> None:
+        async def note() -> None:
+            async with audited(settings) as trail:
+                await trail.note("exported", tenant=settings.tenant, details={"topics": ",".join(topics)})
+
+        asyncio.run(note())
+
     with _told_how_to_go_on(), ProgressBar(shown=not as_json) as bar:
-        done = export_log(load_settings(), folder, chosen, workers, bar)
+        done = export_log(settings, folder, chosen, workers, bar, begins=begins)
     if as_json:
         typer.echo(json.dumps(done))
         return
@@ -50,7 +61,7 @@ def export(
     if done["unknown_schemas"]:
         said = ", ".join(map(str, done["unknown_schemas"]))
         typer.echo(f"Schemas that this program does not know, and that are therefore not in the manifest: {said}.", err=True)
-    typer.echo(f"Keys are kept apart: back up the key file ({load_settings().key_file}) and the keyring as well.", err=True)
+    typer.echo(f"Keys are kept apart: back up the key file ({settings.key_file}) and the keyring as well.", err=True)
 
 
 def import_(

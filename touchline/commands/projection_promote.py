@@ -63,6 +63,7 @@ def _promote(name: str, number: int | None, *, back: bool, dry_run: bool, take_o
     from streams.versions.group_log import KafkaGroupLog
     from streams.versions.promoting import Promoter
     from touchline import tables
+    from touchline.auditing import trail_of
     from touchline.settings import load_settings
 
     settings = load_settings()
@@ -72,6 +73,10 @@ def _promote(name: str, number: int | None, *, back: bool, dry_run: bool, take_o
             log = KafkaGroupLog(settings, Codec())
             promoter = Promoter(store, log, by=settings.operator, tenant=settings.tenant, tell=_tell)
             plan = await promoter.plan(name, number, back=back, take_over=take_over)
+            if not dry_run and plan.is_possible:
+                group, version = plan.choice.group
+                details = {"group": group, "version": str(version)}
+                await trail_of(settings, store).note("rolled_back" if back else "promoted", tenant=settings.tenant, details=details)
             return plan, None if dry_run else await promoter.run(plan)
 
     plan, done = asyncio.run(run())

@@ -118,11 +118,14 @@ def retry(
     from connectors.contract import Draft
     from streams.wall_clock import now_us
     from touchline import quarantined
+    from touchline.key_service import checked_keys
 
     settings = load_settings()
+    checked_keys(settings)
     report = _reports(settings, lambda reports: reports.find(id_)).report
     tenant = report.tenant or settings.tenant
-    found = quarantined.mended(_text(event), report, tenant=tenant, now_us=now_us(), future_max_s=settings.future_max_s)
+    limits = {"future_max_s": settings.future_max_s, "vulnerability_days_max": settings.vulnerability_days_max}
+    found = quarantined.mended(_text(event), report, tenant=tenant, now_us=now_us(), **limits)
     if not isinstance(found, Draft):
         raise Refused(f"The event is still {found.outcome} ({found.reason}): {found.detail}", reason=found.reason, next_step=f"mend {event}.")
     result = asyncio.run(_send(settings, found))
@@ -141,11 +144,10 @@ def retry(
 async def _send(settings: "Settings", draft: "Draft") -> "Result":
     """Append one event as an importer does, and return what became of it."""
     from touchline.importing import importing
-    from touchline.keyring.keyfile import KeyFile
+    from touchline.key_service import key_service
     from touchline.quarantined import SOURCE, offered
 
-    keys = KeyFile.load_or_create(settings.key_file)
-    async with importing(settings, keys, source=SOURCE, file=draft.corrects or "") as parts:
+    async with key_service(settings) as keys, importing(settings, keys, source=SOURCE, file=draft.corrects or "") as parts:
         return await parts.importer.run(offered(draft))
 
 

@@ -46,7 +46,7 @@ def _later(name: str) -> Callable[[Settings], Section | None]:
     return ask
 
 
-SECTIONS: list[Callable[[Settings], Section | None]] = [_later(name) for name in ("versions", "lag", "parked", "quarantined")]
+SECTIONS: list[Callable[[Settings], Section | None]] = [_later(name) for name in ("versions", "lag", "parked", "quarantined", "erasures")]
 """What `status` shows below the servers, in this order. Each asks the servers for one thing; None means: nothing to show."""
 
 HOME = STACK_FILE.parent

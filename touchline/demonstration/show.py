@@ -27,7 +27,7 @@ from touchline.demonstration.rules import await_told, publish_rules
 from touchline.demonstration.workers import WorkerProcess
 from touchline.errors import TouchlineError
 from touchline.importing import importing
-from touchline.keyring.keyfile import KeyFile
+from touchline.key_service import checked_keys, key_service
 from touchline.logging import configure_logging
 from touchline.settings import STACK_FILE, Settings, load_settings
 from touchline.tables import connected
@@ -43,6 +43,7 @@ CURRENT_RECORDS = 100
 def demonstrate(*, seed: int, day_events: int, speed: float, for_s: float | None) -> None:
     """Run until Ctrl-C (or for `for_s` seconds); leave no process that was not there before."""
     console = Console()
+    checked_keys(load_settings())
     ran_before = HOME.is_dir() and any(report.life for report in Stack(HOME).reports())
     worker = WorkerProcess(HOME / "logs" / "worker.log")
     try:
@@ -91,8 +92,7 @@ async def _run(console: Console, settings: Settings, worker: WorkerProcess, feed
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, enough.set)
-    keys = KeyFile.load_or_create(settings.key_file)
-    async with importing(settings, keys, source=SOURCE, file="demo") as parts:
+    async with key_service(settings) as keys, importing(settings, keys, source=SOURCE, file="demo") as parts:
         importing_all = asyncio.create_task(parts.importer.run(feed.input()))
         importing_all.add_done_callback(lambda _: enough.set())
         counts = parts.importer.result.counts

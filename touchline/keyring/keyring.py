@@ -38,13 +38,16 @@ from schemas.sealing import (
 from touchline.errors import Misconfigured, Retryable
 from touchline.keyring.shelf import Shelf, year_of
 
-__all__ = ["CACHE_S", "Decodes", "Keyring"]
+__all__ = ["CACHE_S", "WRAPPED_S", "Decodes", "Keyring"]
 
 CACHE_S: Final = 60.0
 """How long what was read from the store may be used: the time within which an erasure is in force."""
 
 _REFRESH_S: Final = 45.0
 """What is older is read again beforehand, so that what was prepared can be used for a quarter of a minute at least."""
+
+WRAPPED_S: Final = 20.0
+"""A new key is stored within this time after it was wrapped, or made anew: its key-encryption key may be on its way out by then."""
 
 _CHUNK: Final = 64
 _CHUNKS_IN_FLIGHT_MAX: Final = 4
@@ -128,6 +131,13 @@ class Keyring:
         for purpose in ("contact", "vulnerability"):
             self._shelves.pop(KeyPartition(tenant, handle_hash, purpose), None)
 
+    def doubt(self, tenant: str, handle_hash: bytes) -> None:
+        """Read a handle's keys again before they are prepared or opened next; what was prepared can still be used, within its minute."""
+        old_s = self._monotonic() - _REFRESH_S - 1.0
+        for purpose in ("contact", "vulnerability"):
+            if (shelf := self._shelves.get(KeyPartition(tenant, handle_hash, purpose))) is not None:
+                shelf.read_at_s = min(shelf.read_at_s, old_s)
+
     def __len__(self) -> int:
         """Count the handles whose keys are kept, once per purpose."""
         return len(self._shelves)
@@ -199,8 +209,11 @@ class Keyring:
 
     async def _stock(self, wanted: Mapping[KeyPartition, int], year: int, now_us: int) -> None:
         shelves = await self._read(list(wanted))
+        began_s = self._monotonic()
         made = await _all(self._provide(p, shelves[p], latest_us, year, now_us) for p, latest_us in wanted.items())
         if rows := [row for row in made if row is not None]:
+            if self._monotonic() - began_s > WRAPPED_S:
+                raise Retryable("Making data keys took too long.", next_step="prepare the batch again; look at the key service if there is one.")
             await self._store.insert_many(rows)
         for partition, shelf in shelves.items():  # only now: nothing may be sealed under a key that is not stored
             self._keep(partition, shelf)

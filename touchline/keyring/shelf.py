@@ -30,7 +30,8 @@ class Shelf:
         self.current: DataKey | None = None
         self.current_year = 0
         if before is not None:
-            self.keys = {key_id: key for key_id, key in before.keys.items() if self.rows.get(key_id) == before.rows[key_id]}
+            unwrapped = ((key_id, key) for key_id, key in before.keys.items() if isinstance(key, DataKey))  # what failed is tried again
+            self.keys = {key_id: key for key_id, key in unwrapped if self.rows.get(key_id) == before.rows[key_id]}
             if before.current is not None and before.current.key_id in self.keys:
                 self.current, self.current_year = before.current, before.current_year
 

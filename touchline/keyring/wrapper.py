@@ -28,6 +28,10 @@ class LocalWrapper:
         self._kek_id = kek_id
         self._ciphers = {name: AESGCM(secret) for name, secret in keks.items()}
 
+    def knows(self, kek_id: str) -> bool:
+        """Tell whether it can unwrap what this key wrapped."""
+        return kek_id in self._ciphers
+
     async def wrap(self, secret: bytes, context: bytes) -> tuple[bytes, str]:
         """Encrypt a data key; return the blob and the id of the key-encryption key. 2 µs."""
         nonce = os.urandom(NONCE_BYTES)

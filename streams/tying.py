@@ -1,0 +1,168 @@
+"""What a subject's ties do with its records: which are folded, which are known as copies, which are another's; and what is to be copied.
+
+Called by the fold of one subject (`streams/folding.py`) for the few records that have to do with ties: copies, the machinery of identity,
+and whatever comes to a subject that is tied. What is to be copied is asked for by the version that speaks at that place of the log, and
+asked for again when the record is read again: whoever copies does it before the checkpoint, and doing it twice does nothing (log.md §5).
+"""
+
+from typing import NamedTuple
+
+from projections.kernel import Subject
+from schemas.codec import Codec, Head, Undecodable
+from schemas.events import ClockMoved, Header, IdentityCopied, IdentityLinked, IdentityUnlinked
+from streams.copy_run import CopyRun
+from streams.identity.copies import home_of, is_machinery
+from streams.records import Arrived
+from streams.subjects import record_hash
+from streams.taking import TYING
+from streams.ties import Ties
+from streams.work import Fold
+
+__all__ = ["Tying"]
+
+
+class _Wish(NamedTuple):
+    """A copy that a record asks for: under which key, of which home; `whole`: of all records before it, instead of itself."""
+
+    to: str
+    home: str
+    whole: bool = False
+
+
+class Tying:
+    """Keeps the ties of subjects for one version of a group."""
+
+    def __init__(self, codec: Codec, version: int) -> None:
+        self._codec = codec
+        self._version = version
+
+    def takes(self, fold: Fold, arrived: Arrived) -> bool:
+        """Tell whether a record is to be folded. One that is not is counted, and asked for where it belongs to somebody else."""
+        head, entry = arrived.head, fold.entry
+        if isinstance(head, Undecodable):
+            return True
+        header = head.header
+        if header.origin_customer_id is not None:
+            return self._takes_copy(fold, arrived, header, header.origin_customer_id)
+        ties = entry.ties
+        if ties is None:
+            return True
+        if arrived.hashed and ties.knows(arrived.hashed):
+            fold.repeats += 1
+            return False
+        return self._takes_own(fold, arrived, head, ties)
+
+    def follow(self, fold: Fold, arrived: Arrived) -> None:
+        """Take in what a record that was folded says of ties, and ask for the copies that it makes necessary."""
+        head, entry = arrived.head, fold.entry
+        if isinstance(head, Undecodable):  # pragma: no cover - it could not have been folded
+            return
+        header = head.header
+        if header.origin_customer_id is not None:
+            ties = entry.ties = entry.ties or Ties()
+            ties.took(header.origin_customer_id, header.origin_offset or 0, record_hash(header.source, header.id), entry.appended_us)
+            fold.tied = True
+        elif head.type in TYING:
+            ties = entry.ties or Ties()
+            if not self._says(ties, fold, arrived):
+                return
+            entry.ties, fold.tied = ties, True
+        self._ask(fold, arrived)
+
+    def again(self, fold: Fold, records: list[Arrived]) -> list[CopyRun]:
+        """Return what records ask for that were folded already, before a checkpoint that was not written."""
+        for arrived in records:
+            self._ask(fold, arrived)
+        return fold.runs
+
+    # -- one record ---------------------------------------------------------------------------------------------------
+
+    def _takes_own(self, fold: Fold, arrived: Arrived, head: Head, ties: Ties) -> bool:
+        if is_machinery(head.type):
+            return head.type is not ClockMoved or self._takes_over(fold, arrived, ties)
+        if home_of(head.header, fold.subject.id) in ties.gone:
+            self._hand_on(fold, arrived)
+            return False
+        return True
+
+    def _takes_copy(self, fold: Fold, arrived: Arrived, header: Header, origin: str) -> bool:
+        entry, offset = fold.entry, header.origin_offset or 0
+        ties = entry.ties or Ties()
+        home = home_of(header, fold.subject.id)
+        if not ties.takes(origin, offset) or origin in ties.gone:
+            fold.repeats += 1  # of a run that was cut off; or sent off before he heard that he was unlinked: he has it himself
+            return False
+        hashed = record_hash(header.source, header.id)
+        if home not in ties.gone and not entry.seen(hashed) and not ties.knows(hashed):
+            return True
+        ties.passed(origin, offset)
+        entry.ties, fold.tied = ties, True
+        if home in ties.gone:
+            self._hand_on(fold, arrived)
+        else:
+            fold.repeats += 1
+            self._pass(fold, arrived)
+        return False
+
+    def _takes_over(self, fold: Fold, arrived: Arrived, ties: Ties) -> bool:
+        """Tell whether what another one had announced is this one's: not of one who sent it off before he heard that he was unlinked."""
+        event = None if isinstance(arrived.head, Undecodable) else self._codec.body(arrived.head)
+        if not isinstance(event, ClockMoved) or ties.gone.keys().isdisjoint((event.origin, event.home)):
+            return True
+        self._pass(fold, arrived)
+        return False
+
+    def _hand_on(self, fold: Fold, arrived: Arrived) -> None:
+        fold.handed_on += 1
+        self._pass(fold, arrived)
+        self._ask(fold, arrived)
+
+    @staticmethod
+    def _pass(fold: Fold, arrived: Arrived) -> None:
+        """Move behind a record without folding it."""
+        fold.ran += 1
+        fold.ts_us = arrived.ts_us
+        fold.entry.move_to(fold.partition, arrived.record.offset, arrived.hashed)
+
+    def _says(self, ties: Ties, fold: Fold, arrived: Arrived) -> bool:
+        event = None if isinstance(arrived.head, Undecodable) else self._codec.body(arrived.head)
+        if isinstance(event, IdentityLinked):
+            return ties.link(fold.subject, event, fold.entry.appended_us, arrived.record.offset)
+        if isinstance(event, IdentityCopied):
+            return ties.complete(fold.subject, event)
+        return isinstance(event, IdentityUnlinked) and ties.unlink(fold.subject, event, arrived.record.offset)
+
+    # -- what is to be copied -----------------------------------------------------------------------------------------
+
+    def _ask(self, fold: Fold, arrived: Arrived) -> None:
+        offset, promotions, ties = arrived.record.offset, fold.promotions, fold.entry.ties
+        if ties is None or arrived.imported or (promotions is not None and promotions.of_record(offset) != self._version):
+            return
+        wish = self._wish(fold.subject, ties, arrived)
+        if wish is None:
+            return
+        below = offset if wish.whole else 0
+        if promotions is not None and ties.at >= 0 and promotions.of_record(ties.at) != self._version:
+            below = offset  # the version that spoke then may not have copied what came before: copied again, it does nothing
+        fold.runs.append(CopyRun(fold.subject, wish.to, wish.home, below, () if wish.whole else (offset,), arrived.appended_us))
+
+    def _wish(self, subject: Subject, ties: Ties, arrived: Arrived) -> _Wish | None:
+        head = arrived.head
+        if isinstance(head, Undecodable):
+            return None
+        if is_machinery(head.type):
+            return self._wish_of_link(subject, head) if head.type in TYING else None
+        home, origin = home_of(head.header, subject.id), head.header.origin_customer_id
+        if home in ties.gone:
+            return None if origin == home else _Wish(home, home)
+        if ties.to and (origin is None or home == subject.id):
+            return _Wish(ties.to, subject.id)
+        return None
+
+    def _wish_of_link(self, subject: Subject, head: Head) -> _Wish | None:
+        event = self._codec.body(head)
+        if isinstance(event, IdentityLinked) and event.from_ == subject.id != event.to:
+            return _Wish(event.to, subject.id, whole=True)
+        if isinstance(event, IdentityUnlinked) and event.from_ == subject.id and event.back not in ("", subject.id):
+            return _Wish(event.back, subject.id, whole=True)
+        return None
