@@ -49,7 +49,7 @@ def lines(first: int, count: int) -> str:
 def here(stack: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     with installed(stack, tmp_path_factory.mktemp("keys"), "keys") as found:
         (found.folder / "first.jsonl").write_text(lines(0, PEOPLE))
-        found.ingest(found.folder / "first.jsonl")
+        found.ingest(found.folder / "first.jsonl", "--no-wait")
         yield found
 
 
@@ -94,7 +94,7 @@ def destroy_some(here: Installation, count: int) -> None:
 
 def test_a_rotation_while_an_import_runs_leaves_everything_readable_and_nothing_under_the_old_key(here: Installation) -> None:
     old, _ = keks_in(here.settings.key_file)
-    with here.ingesting(None) as importing, ThreadPoolExecutor(1) as beside:
+    with here.ingesting(None, "--no-wait") as importing, ThreadPoolExecutor(1) as beside:
         rotating = beside.submit(command, here, "rotate")
         people = PEOPLE
         while not rotating.done():

@@ -92,6 +92,14 @@ def test_two_who_turn_out_to_be_one_end_with_the_tables_of_one(seed: int, length
 
 @QUIET
 @given(seed=st.integers(0, 10**9), length=st.integers(2, 25), mixed=st.sampled_from([0, 0, 20]))
+def test_every_contact_is_counted_once(seed: int, length: int, mixed: int) -> None:
+    two, one = joined(random.Random(seed), length, mixed)  # noqa: S311 - hypothesis chooses the seed
+    sums = [{key: found for key, found in person.world.sums.items() if found} for person in (two, one)]
+    assert sums[0] == sums[1]
+
+
+@QUIET
+@given(seed=st.integers(0, 10**9), length=st.integers(2, 25), mixed=st.sampled_from([0, 0, 20]))
 def test_what_was_told_less_what_was_taken_back_is_what_the_tables_say(seed: int, length: int, mixed: int) -> None:
     two, _ = joined(random.Random(seed), length, mixed)  # noqa: S311 - hypothesis chooses the seed
     rows: dict[str, list[dict[str, Any]]] = two.world.rows()

@@ -23,14 +23,13 @@ from projections.unanswered import Unanswered
 from schemas import events
 from schemas.record import Event
 
-__all__ = ["CARE", "RULES", "C", "OnePerson", "P", "clocks", "kinds", "linked", "mail", "mingled", "missed", "net", "open_alerts", "shop", "under"]
+__all__ = ["RULES", "C", "OnePerson", "P", "care", "clocks", "kinds", "linked", "mail", "mingled", "missed", "net", "open_alerts", "shop", "under"]
 
 P: Final = "cu-p"
 """The customer who is linked."""
 
 C: Final = "cu-c"
 """The customer who stays."""
-
 
 RULES: Final = Rulebook(
     version=1,
@@ -49,7 +48,7 @@ RULES: Final = Rulebook(
 """Mail is promised an answer within an hour, from anybody; a missed call is one that nobody answered within the hour."""
 
 
-def CARE() -> tuple[Projection[Any], ...]:  # noqa: N802 - what a constant would be, if projections were values
+def care() -> tuple[Projection[Any], ...]:
     """Return the projections of the care group."""
     return (Sla(), Unanswered(), Alerts(), Escalation(), Desk(), ServiceLevels())
 
@@ -64,7 +63,7 @@ class OnePerson:
     """A world, and what must be copied from P to C."""
 
     def __init__(self, book: Rulebook, of: Iterable[Projection[Any]] | None = None) -> None:
-        self.world = World(CARE() if of is None else of, config=Config((book,)))
+        self.world = World(care() if of is None else of, config=Config((book,)))
         self._of_p: list[tuple[Event, int]] = []
         self._copied = 0
         self._moved = 0
@@ -102,11 +101,6 @@ class OnePerson:
     def said(self, kind: str) -> list[tuple[str, Any]]:
         """Return under whom something was told, and the event, for each time."""
         return [(effect.key, effect.payload) for effect in self.world.effects if effect.kind == kind]
-
-    def rest(self, rng: random.Random, streams: list[list[Event]]) -> None:
-        """Append streams of records, each in its own order, in any order among each other."""
-        for event in mingled(rng, streams):
-            self.happen(event)
 
 
 def mingled(rng: random.Random, streams: Sequence[Sequence[Event]]) -> list[Event]:

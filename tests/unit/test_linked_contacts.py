@@ -1,6 +1,7 @@
 """Missed contacts of customers who turn out to be one, what comes late, one conversation under two handles, and who was forgotten."""
 
 import itertools
+from typing import Any
 
 import pytest
 
