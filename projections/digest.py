@@ -4,7 +4,9 @@ Two versions, two drivers or two orders of arrival that mean the same have the s
 may differ without meaning: tables that readers do not use, hidden timeline rows and months that hold nothing else, and the
 columns `sealed*`, `src_*`, `applied_*`, `as_of`, `updated_at`. A timeline bucket of a day counts as its month: which events
 lie above the cap depends on arrival, and readers read all buckets of a month as one. Figures count as readers see them: the
-partial values of all partitions added up. Rows of open clocks that have moved or closed are on their way out and do not count.
+partial values of all partitions added up. Rows of open clocks that have moved or closed are on their way out and do not count. Nor does what lies
+under a customer who is linked to another one: readers are led on to that one, who has all of it, and how much came before the link is a
+question of arrival.
 
 Rows are dictionaries of all their columns, by logical table name. A column that is None and one that is absent are the
 same. `body` may be a `Record`, or stored bytes beside `schema_id`; with `decode` both have the same digest.
@@ -147,13 +149,15 @@ def _compare(table: str, key: _Key, before: _Cells | None, after: _Cells | None)
 def _seen_by_readers(tables: Iterable[Table], rows: Rows, decode: Decode | None) -> dict[str, dict[_Key, _Cells]]:
     """Return the rows that count, by table and key, reduced to the columns that count."""
     seen: dict[str, dict[_Key, _Cells]] = {}
+    customers = list(rows.get("customer", ()))
+    linked = {(row["tenant"], row["customer_id"]) for row in customers if row.get("canonical_id")}
     for table in tables:
         if not readers_use(table):
             continue
         kept: dict[_Key, _Cells] = {}
-        for row in rows.get(table.name, ()):
+        for row in customers if table.name == "customer" else rows.get(table.name, ()):
             found = reduced_row(table, row, decode=decode)
-            if found is None:
+            if found is None or (linked and (row.get("tenant"), row.get("customer_id")) in linked):
                 continue
             key, cells = found
             if "sums" in table.columns:

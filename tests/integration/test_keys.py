@@ -1,9 +1,6 @@
 """Rotation on real servers: beside an import, killed with SIGKILL, two at once; then everything opens, and nothing by the old key."""
 
 import json
-import os
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +16,7 @@ from streams.store.catalogue import keyring_tables
 from streams.store.data_keys import CassandraDataKeys
 from streams.wall_clock import now_us
 from tests.support.harness import Installation, installed
-from tests.support.processes import run
+from tests.support.processes import Running, run
 from tests.support.rotating import keks_in
 from touchline.keyring.keyfile import KeyFile
 
@@ -92,16 +89,21 @@ def destroy_some(here: Installation, count: int) -> None:
     here.read(asked)
 
 
+def rotating(here: Installation, *options: str) -> Running:
+    """Start a rotation and let it run."""
+    return Running("rotating", ["touchline", "keys", "rotate", *options, "--json"], here.environment(), here.folder)
+
+
 def test_a_rotation_while_an_import_runs_leaves_everything_readable_and_nothing_under_the_old_key(here: Installation) -> None:
     old, _ = keks_in(here.settings.key_file)
     with here.ingesting(None, "--no-wait") as importing, ThreadPoolExecutor(1) as beside:
-        rotating = beside.submit(command, here, "rotate")
+        running = beside.submit(command, here, "rotate")
         people = PEOPLE
-        while not rotating.done():
+        while not running.done():
             importing.feed(lines(people, CHUNK).encode())
             people += CHUNK
             time.sleep(4)
-        done = rotating.result()
+        done = running.result()
         importing.feed(lines(people, CHUNK).encode())
         people += CHUNK
         importing.no_more()
@@ -116,13 +118,8 @@ def test_a_rotation_while_an_import_runs_leaves_everything_readable_and_nothing_
 def test_a_rotation_that_is_killed_again_and_again_is_ended_by_resume_and_destroyed_keys_stay_destroyed(here: Installation) -> None:
     destroy_some(here, 50)
     for n in range(6):
-        process = subprocess.Popen(
-            ["touchline", "keys", "rotate", *(["--resume"] if n else []), "--json"],
-            env=here.environment(), cwd=here.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        time.sleep(1.5 + 0.4 * n)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        with rotating(here, *(["--resume"] if n else [])):
+            time.sleep(1.5 + 0.4 * n)  # then it is killed
         assert len(keks_in(here.settings.key_file)[1]) <= 2
     done = command(here, "rotate", "--resume")
     opened, active, keks = openable(here)
@@ -133,11 +130,8 @@ def test_a_rotation_that_is_killed_again_and_again_is_ended_by_resume_and_destro
 
 def test_two_rotations_at_once_do_no_harm(here: Installation) -> None:
     command(here, "rotate", "--keep-old")
-    both = [
-        subprocess.Popen(["touchline", "keys", "rotate", "--resume", "--json"], env=here.environment(), cwd=here.folder, stdout=subprocess.DEVNULL)
-        for _ in range(2)
-    ]
-    assert [process.wait(300) for process in both] == [0, 0]
+    with rotating(here, "--resume") as one, rotating(here, "--resume") as other:
+        assert [one.exit_code(within_s=300), other.exit_code(within_s=300)] == [0, 0], one.last_words() + other.last_words()
     opened, active, keks = openable(here)
     assert opened == active
     assert keks == set(keks_in(here.settings.key_file)[1])

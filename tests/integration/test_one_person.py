@@ -29,7 +29,7 @@ from tests.support.one_person_live import (
     at_rest,
     command,
     decide,
-    fed,
+    ingested,
     latencies,
     line,
     misplaced,
@@ -97,11 +97,9 @@ recipients = ["team:mail"]
 # -- the journey
 
 
-def ingested(here: Installation, worker: Running, lines: list[Line]) -> None:
+def step(here: Installation, worker: Running, lines: list[Line]) -> None:
     """Ingest events, and wait until everybody knows them."""
-    file = here.folder / "step.jsonl"
-    file.write_text("".join(f"{json.dumps(one)}\n" for one in lines))
-    here.ingest(file)
+    ingested(here, lines)
     at_rest(here, worker)
 
 
@@ -126,20 +124,20 @@ def test_a_journey_over_four_channels_is_one_customer_and_undone_as_if_it_had_ne
         cookie, phone, account = (provisional(here, one) for one in (COOKIE, PHONE, ACCOUNT))
         before = run(["touchline", "customer", "show", "--handle", ":".join(COOKIE)], here.environment(), here.folder)
         assert before.returncode == 1, "nobody is known yet"
-        ingested(here, worker, chat)
+        step(here, worker, chat)
         assert shown(here, COOKIE) == (cookie, {"w-1": cookie})
-        ingested(here, worker, call)
+        step(here, worker, call)
         until(lambda: raised(here, 1), 120, "that nobody answered the call is told", pause_s=1)
         calls = {"call-9:initiated": phone, "call-9:abandoned": phone}
         assert shown(here, PHONE) == (phone, calls)
         assert shown(here, COOKIE) == (cookie, {"w-1": cookie})
-        ingested(here, worker, portal[:1])
+        step(here, worker, portal[:1])
         assert shown(here, PHONE) == shown(here, ACCOUNT) == (account, {**calls, "p-5": account})
         assert shown(here, COOKIE) == (cookie, {"w-1": cookie})
-        ingested(here, worker, portal[1:])
+        step(here, worker, portal[1:])
         journey = {**calls, "w-1": cookie, "p-5": account, "p-6": account}
         assert shown(here, PHONE) == shown(here, ACCOUNT) == shown(here, COOKIE) == (account, journey)
-        ingested(here, worker, shop)
+        step(here, worker, shop)
         journey |= {"shop-3": account, "shop-4": account}
         assert shown(here, PHONE) == shown(here, ACCOUNT) == shown(here, COOKIE) == (account, journey)
         person = asked(here, "identity", COOKIE)
@@ -158,8 +156,8 @@ def test_a_journey_over_four_channels_is_one_customer_and_undone_as_if_it_had_ne
         publish(never, worker, RULES)
         for other in (PHONE, COOKIE):
             reject(never, ACCOUNT, other)
-        for step in (chat, call, portal, shop):
-            ingested(never, worker, step)
+        for some in (chat, call, portal, shop):
+            step(never, worker, some)
         until(lambda: raised(never, 1), 120, "that nobody answered the call is told", pause_s=1)
         at_rest(never, worker)
         for group in (VIEW, CARE):
@@ -195,18 +193,15 @@ def test_a_promise_kept_in_the_shop_under_another_handle_is_kept_whenever_both_a
         publish(here, worker, PROMISE)
         worker.wait_for("consuming", part="care.v1")
         begun = int(time.time())
-        late, soon = promises("late", begun + 25, 3), promises("soon", begun + 60, 3)
-        nobody = [Promise(f"nobody-{n}", ("email", f"nobody.{n}@example.org"), None, begun + 60) for n in range(8)]
-        with here.ingesting(None, "--format", "events", "--no-wait") as ingest:
-            fed(ingest, [one for promise in (*soon, *nobody, *late) for one in promise.asked])
-            fed(ingest, [promise.linked() for promise in soon])
-            until(lambda: all_told(here, "alert.raised", late), 120, "late ones are told", pause_s=1)
-            assert time.time() >= late[0].due_s
-            fed(ingest, [promise.linked() for promise in late])
-            until(lambda: all_told(here, "alert.raised", nobody), 180, "nobody's are told", pause_s=1)
-            until(lambda: all_told(here, "alert.resolved", late), 120, "it is taken back", pause_s=1)
-            ingest.no_more()
-            assert ingest.exit_code(120) == 0, ingest.last_words()
+        late, soon = promises("late", begun + 25, 3), promises("soon", begun + 75, 3)
+        nobody = [Promise(f"nobody-{n}", ("email", f"nobody.{n}@example.org"), None, begun + 75) for n in range(8)]
+        ingested(here, [one for promise in (*soon, *nobody, *late) for one in promise.asked])
+        ingested(here, [promise.linked() for promise in soon])
+        until(lambda: all_told(here, "alert.raised", late), 120, "late ones are told", pause_s=1)
+        assert time.time() >= late[0].due_s
+        ingested(here, [promise.linked() for promise in late])
+        until(lambda: all_told(here, "alert.raised", nobody), 180, "nobody's are told", pause_s=1)
+        until(lambda: all_told(here, "alert.resolved", late), 120, "it is taken back", pause_s=1)
         at_rest(here, worker)
         verdicts, rows = told(here), here.rows(CARE)
         once = {"sla.breached": 1, "sla.breach_retracted": 1, "alert.raised": 1, "alert.resolved": 1}
@@ -263,17 +258,11 @@ def test_two_workers_killed_while_they_link_lose_nothing_and_show_nobody_twice(s
 def timed(here: Installation, workers: list[Running]) -> None:
     """Print how long links take that come one after the other, while the workers have nothing else to do."""
     people: list[list[Written]] = [[("email", f"timed.{n}@example.org"), ("account", f"timed-{n}")] for n in range(TIMED)]
-    with here.ingesting(None, "--format", "events", "--no-wait") as ingest:
-        fed(
-            ingest,
-            [line(f"tm-{n}", "message.received", time.time(), one[:1], channel="email", conversation_id=f"t-{n}") for n, one in enumerate(people)],
-        )
-        at_rest(here, *workers)
-        for n, both in enumerate(people):
-            fed(ingest, [line(f"tl-{n}", "portal.article_viewed", time.time(), both, channel="portal", article="lamps")])
-            time.sleep(0.3)
-        ingest.no_more()
-        assert ingest.exit_code(120) == 0, ingest.last_words()
+    now = time.time()
+    ingested(here, [line(f"tm-{n}", "message.received", now, one[:1], channel="email", conversation_id=f"t-{n}") for n, one in enumerate(people)])
+    at_rest(here, *workers)
+    links = [line(f"tl-{n}", "portal.article_viewed", now + n * 0.3, one, channel="portal", article="lamps") for n, one in enumerate(people)]
+    ingested(here, links, "--speed", "1")
     at_rest(here, *workers)
     took = latencies(here, [f"tl-{n}" for n in range(TIMED)])
     assert len(took) == TIMED

@@ -39,7 +39,7 @@ __all__ = [
     "at_rest",
     "command",
     "decide",
-    "fed",
+    "ingested",
     "key_of",
     "latencies",
     "line",
@@ -130,9 +130,11 @@ def publish(here: Installation, worker: Running, policies: str) -> None:
     worker.wait_for("config_broadcast", version=1)
 
 
-def fed(ingest: Running, lines: Iterable[Line]) -> None:
-    """Give events to an ingest that takes what it is fed."""
-    ingest.feed("".join(f"{json.dumps(one)}\n" for one in lines).encode())
+def ingested(here: Installation, lines: Iterable[Line], *options: str) -> None:
+    """Ingest events to their end."""
+    file = here.folder / "some.jsonl"
+    file.write_text("".join(f"{json.dumps(one)}\n" for one in lines))
+    here.ingest(file, *options)
 
 
 def at_rest(here: Installation, *workers: Running, within_s: float = 240.0) -> None:
@@ -263,7 +265,8 @@ def reject(here: Installation, first: Written, second: Written) -> None:
 
 def misplaced(claims: Sequence[Mapping[str, Any]], rows: Mapping[str, list[dict[str, Any]]], ids: Iterable[str]) -> list[str]:
     """Return what is wrong with the view of people: an event that is not exactly once under its root, or also with somebody else; a wrong root."""
-    root = {customer_of(handle_in(row), row["generation"] or 0): one for row, one in zip(claims, roots_of(claims).values(), strict=True)}
+    generation = {(row["tenant"], row["kind"], row["hash"]): row["generation"] or 0 for row in claims}
+    root = {customer_of(handle, generation[handle]): one for handle, one in roots_of(claims).items()}
     lies: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for row in rows["timeline"]:
         lies[row["event_id"]].append((row["customer_id"], row["home_customer_id"]))
@@ -276,11 +279,6 @@ def misplaced(claims: Sequence[Mapping[str, Any]], rows: Mapping[str, list[dict[
             wrong.append(f"{event_id} of {sorted(homes)} lies with the roots {under}, not once with {[root.get(home, home) for home in homes]}")
     shown = {row["customer_id"]: row["canonical_id"] or row["customer_id"] for row in rows["customer"]}
     return wrong + [f"{one} is shown as {as_}, and is {root.get(one)}" for one, as_ in shown.items() if as_ != root.get(one, one)]
-
-
-def handle_in(row: Mapping[str, Any]) -> Handle:
-    """Return the handle of a claim's row."""
-    return row["tenant"], row["kind"], row["hash"]
 
 
 def latencies(here: Installation, ids: Iterable[str]) -> list[float]:
