@@ -141,7 +141,8 @@ class Customer:
         if isinstance(event, events.IdentityCopied):
             if event.to != header.customer_id:
                 return False
-            conversations.hand_over(state.conversations, header, event.from_, rows)
+            # whoever is linked on has nothing to write: the rows are the other customer's
+            conversations.hand_over(state.conversations, header, event.from_, rows if state.canonical_id is None else [])
             return True  # so that one snapshot knows of all copies, whatever became of those before it
         if not isinstance(event, events.IdentityLinked | events.IdentityUnlinked) or event.from_ != header.customer_id:
             return False

@@ -31,6 +31,7 @@ __all__ = [
     "digest",
     "digests_by_customer",
     "encoded",
+    "linked_away",
     "owner_of",
     "reduced",
     "reduced_row",
@@ -117,6 +118,11 @@ def reduced_row(table: Table, row: Mapping[str, object], *, decode: Decode | Non
     return tuple(cells.get(column) for column in table.primary_key), cells
 
 
+def linked_away(customers: Iterable[Mapping[str, object]]) -> set[tuple[str, str]]:
+    """Return who is linked to another customer, (tenant, customer), by the rows of the table `customer`."""
+    return {owner_of(row) for row in customers if row.get("canonical_id")}
+
+
 def sums_added(*sums: object) -> dict[str, int]:
     """Add up partial values of a figure; what comes to nothing is not there."""
     total: Counter[str] = Counter()
@@ -150,14 +156,14 @@ def _seen_by_readers(tables: Iterable[Table], rows: Rows, decode: Decode | None)
     """Return the rows that count, by table and key, reduced to the columns that count."""
     seen: dict[str, dict[_Key, _Cells]] = {}
     customers = list(rows.get("customer", ()))
-    linked = {(row["tenant"], row["customer_id"]) for row in customers if row.get("canonical_id")}
+    linked = linked_away(customers)
     for table in tables:
         if not readers_use(table):
             continue
         kept: dict[_Key, _Cells] = {}
         for row in customers if table.name == "customer" else rows.get(table.name, ()):
             found = reduced_row(table, row, decode=decode)
-            if found is None or (linked and (row.get("tenant"), row.get("customer_id")) in linked):
+            if found is None or (linked and owner_of(row) in linked):
                 continue
             key, cells = found
             if "sums" in table.columns:

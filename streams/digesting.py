@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from projections.digest import Decode, encoded, reduced_row, sums_added
+from projections.digest import Decode, encoded, linked_away, owner_of, reduced_row, sums_added
 from projections.registry import Group
 from projections.tables import Table, readers_use
 from schemas.codec import Codec
@@ -24,6 +24,7 @@ __all__ = ["store_digest"]
 _CACHE_KIB: Final = 32 * 1024
 _TIMELINE: Final = "timeline"
 _MONTHS: Final = "timeline_months"
+_CUSTOMER: Final = "customer"
 
 _ROW: Final = "CREATE TABLE row (name TEXT, key BLOB, cells BLOB, PRIMARY KEY (name, key)) WITHOUT ROWID"
 _SHOWN: Final = "CREATE TABLE shown (month BLOB PRIMARY KEY) WITHOUT ROWID"
@@ -38,15 +39,23 @@ async def store_digest(store: Store, group: Group, codec: Codec | None = None) -
     with closing(_SortedRows(lambda schema_id, body: decoded(reader, body, schema_id))) as rows:
         tables = [table for table in group.tables() if readers_use(table)]
         for table in tables:
+            if table.name == _CUSTOMER:
+                async for page in store.pages(table.physical):
+                    rows.linked |= linked_away(page)
+        for table in tables:
             async for page in store.pages(table.physical):
                 rows.add(table, page)
         return rows.digest([table.name for table in tables])
 
 
 class _SortedRows:
-    """Reduced rows on disk: one per table and key, in the order of their bytes when they are asked for."""
+    """Reduced rows on disk: one per table and key, in the order of their bytes when they are asked for.
+
+    `linked` are those whose rows do not count.
+    """
 
     def __init__(self, decode: Decode) -> None:
+        self.linked: set[tuple[str, str]] = set()
         self._decode = decode
         self._disk = sqlite3.connect("", isolation_level=None)
         for pragma in (f"cache_size = -{_CACHE_KIB}", "journal_mode = OFF", "synchronous = OFF"):
@@ -66,7 +75,7 @@ class _SortedRows:
         months: set[bytes] = set()
         for row in page:
             found = reduced_row(table, row, decode=self._decode)
-            if found is None:
+            if found is None or (self.linked and owner_of(row) in self.linked):
                 continue
             key, cells = encoded(found[0]), found[1]
             if is_figure:

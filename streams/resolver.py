@@ -4,10 +4,12 @@ A batch ends at `SAME_SUBJECT_MAX` records of one subject, and each batch's offs
 acknowledged, before the next one begins. A resolver that is killed in between appends the same records again, and the
 engine, which remembers the last 128 ids of each subject, skips them.
 
-It ends too before a record whose handles are to be linked: whoever resolved an earlier record again after that would put it
-elsewhere the second time.
+Links are made before anything of a poll is appended, those of handles that have nothing to do with each other side by side: whoever
+resolved a record again after a link would put it elsewhere the second time. So a batch ends too before a record whose handles turn out
+later to be linkable.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -22,9 +24,11 @@ from streams.cluster import Place
 from streams.control_topic import handles_of
 from streams.identity.claim import Name
 from streams.identity.linker import Linker
+from streams.identity.linking_rules import connected
 from streams.records import Batch, RawRecord
 from streams.relay import Relay
 from streams.resolving import Linkable, Resolved, Resolver, Unresolvable
+from streams.together import all_of
 from touchline.errors import TouchlineError
 
 __all__ = ["SAME_SUBJECT_MAX", "ResolverRunner"]
@@ -32,6 +36,9 @@ __all__ = ["SAME_SUBJECT_MAX", "ResolverRunner"]
 log = structlog.get_logger(__name__)
 
 SAME_SUBJECT_MAX = 64
+
+LINKS_AT_ONCE: Final = 16
+"""Links that are made side by side: each waits for a dozen answers, one after the other."""
 
 _LOOKS_MAX: Final = 8
 """So often the handles of one record are looked at before it is clear whose they are; once is enough, unless memory is far too small."""
@@ -67,7 +74,9 @@ class ResolverRunner(Relay):
     async def _pass_on(self, batches: Sequence[Batch]) -> None:
         """Resolve one poll, in parts that are appended, acknowledged and committed one after the other."""
         read = [(batch, record, self._resolver.read(record.value, record.appended_us)) for batch in batches for record in batch.records]
-        await self._look([head for _, _, head in read if isinstance(head, Head)])
+        heads = [head for _, _, head in read if isinstance(head, Head)]
+        await self._look(heads)
+        await self._link(heads)
         subjects: Counter[str] = Counter()
         offsets: dict[Place, int] = {}
         outcome: Counter[str] = Counter()
@@ -100,12 +109,29 @@ class ResolverRunner(Relay):
         if unknown:
             await self.patience.run(lambda: linker.look(unknown))
 
+    async def _link(self, heads: Sequence[Head]) -> None:
+        """Link what a poll says to be one, before any of it is appended; what has a handle in common one after the other, as it came."""
+        asked = [placed for head in heads if isinstance(placed := self._resolver.place(head), Linkable)]
+        if not asked or self._linker is None:
+            return
+        room = asyncio.Semaphore(LINKS_AT_ONCE)
+
+        async def settle(together: Sequence[Linkable]) -> None:
+            async with room:
+                for one in together:
+                    await self._settle(one)
+
+        await all_of(settle(together) for together in connected(asked))
+
+    async def _settle(self, asked: Linkable) -> None:
+        if self._linker is not None:
+            linker = self._linker
+            await self.patience.run(lambda: linker.settle(asked))
+
     async def _settled(self, head: Head, asked: Linkable) -> Resolved:
         """Have done for one record's handles what is to be done, and resolve it then."""
-        linker = self._linker
-        for _ in range(_LOOKS_MAX if linker is not None else 0):
-            linkable = asked
-            await self.patience.run(lambda: linker.settle(linkable))  # type: ignore[union-attr] # noqa: B023 - awaited here
+        for _ in range(_LOOKS_MAX if self._linker is not None else 0):
+            await self._settle(asked)
             found = self._resolver.place(head)
             if isinstance(found, Resolved):
                 return found

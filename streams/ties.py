@@ -39,10 +39,10 @@ T = TypeVar("T")
 class Ties(msgspec.Struct, array_like=True):
     """What ties a subject to other customers. Mutable; the engine owns it.
 
-    `to` is whom it is linked to ("" nobody), as of `turn`, since the record at the offset `at`. `origins` holds, by the customer from whom
-    they were copied, from which offset to which copies were met: (low, high) one behind the other, the last pair the one that grows.
-    `linked` are the customers who are linked here and `gone` those who were unlinked, each with the turn that says so. `runs` are the runs
-    of copies that are open, each since when (µs). `copies` are the hashes of the last copies.
+    `to` is whom it is linked to ("" nobody), as of `turn`; the record at the offset `at` asked for all before it to be copied there.
+    `origins` holds, by the customer from whom they were copied, from which offset to which copies were met: (low, high) one behind the
+    other, the last pair the one that grows. `linked` are the customers who are linked here and `gone` those who were unlinked, each with
+    the turn that says so. `runs` are the runs of copies that are open, each since when (µs). `copies` are the hashes of the last copies.
     """
 
     to: str = ""

@@ -1,10 +1,10 @@
-"""Several endless things at once, as one: asyncio's tasks, without its groups of exceptions."""
+"""Several things at once, as one: asyncio's tasks, without its groups of exceptions."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
-__all__ = ["together"]
+__all__ = ["all_of", "together"]
 
 
 async def together(*parts: Coroutine[Any, Any, None]) -> None:
@@ -18,3 +18,10 @@ async def together(*parts: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def all_of(parts: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all of them to their ends, then raise what the first that failed has raised: nothing goes on behind the caller's back."""
+    for ended in await asyncio.gather(*parts, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended

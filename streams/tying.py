@@ -16,6 +16,7 @@ from streams.records import Arrived
 from streams.subjects import record_hash
 from streams.taking import TYING
 from streams.ties import Ties
+from streams.versions.promotions import Promotions
 from streams.work import Fold
 
 __all__ = ["Tying"]
@@ -136,15 +137,23 @@ class Tying:
 
     def _ask(self, fold: Fold, arrived: Arrived) -> None:
         offset, promotions, ties = arrived.record.offset, fold.promotions, fold.entry.ties
-        if ties is None or arrived.imported or (promotions is not None and promotions.of_record(offset) != self._version):
+        if ties is None or arrived.imported or (wish := self._wish(fold.subject, ties, arrived)) is None:
             return
-        wish = self._wish(fold.subject, ties, arrived)
-        if wish is None:
+        is_whole = wish.whole or (wish.home == fold.subject.id and promotions is not None and self._is_first(fold, ties, offset, promotions))
+        if promotions is not None and promotions.of_record(offset) != self._version:
             return
-        below = offset if wish.whole else 0
-        if promotions is not None and ties.at >= 0 and promotions.of_record(ties.at) != self._version:
-            below = offset  # the version that spoke then may not have copied what came before: copied again, it does nothing
-        fold.runs.append(CopyRun(fold.subject, wish.to, wish.home, below, () if wish.whole else (offset,), arrived.appended_us))
+        offsets = () if wish.whole else (offset,)
+        fold.runs.append(CopyRun(fold.subject, wish.to, wish.home, offset if is_whole else 0, offsets, arrived.appended_us))
+
+    @staticmethod
+    def _is_first(fold: Fold, ties: Ties, offset: int, promotions: Promotions) -> bool:
+        """Tell whether a record is the first since another version speaks: the one that spoke then may not have copied what came before.
+
+        Copied again, that does nothing. The record is noted as the one that asks for all of it, also where it is read again.
+        """
+        if ties.at >= 0 and promotions.of_record(ties.at) != promotions.of_record(offset):
+            ties.at, fold.tied = offset, True
+        return ties.at == offset
 
     def _wish(self, subject: Subject, ties: Ties, arrived: Arrived) -> _Wish | None:
         head = arrived.head

@@ -7,7 +7,7 @@ the offsets at the origin. Knows the log and where records lie; must not know wh
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID, uuid5
 
 import structlog
@@ -66,6 +66,14 @@ async def _nobody(_: CopyRun) -> None:
     """Ask nobody."""
 
 
+class _Placed(NamedTuple):
+    """A run, the work that asks for it, and where its records lie."""
+
+    run: CopyRun
+    work: Work
+    places: list[Place]
+
+
 class Copier:
     """Copies for the version of the view group whose timeline says where records lie."""
 
@@ -81,42 +89,55 @@ class Copier:
 
         Raises `Misconfigured` if the log no longer has a record, `Retryable` as log and store do.
         """
-        return sum([await self._run(run, work) for work in works for run in joined(work.copies)])
+        waiting: list[_Placed] = []
+        copies = 0
+        for work in works:
+            for run in joined(work.copies):
+                places = await self._places(run, work.partition)
+                if waiting and sum(len(one.places) for one in waiting) + len(places) > PLACES_MAX:
+                    copies += await self._copy(waiting)
+                    waiting = []
+                waiting.append(_Placed(run, work, places))
+        return copies + await self._copy(waiting)
 
-    async def _run(self, run: CopyRun, work: Work) -> int:
-        subject, partition = run.subject, work.partition
-        chosen: list[tuple[PlacedRecord, Head]] = []
-        try:
-            places = await self._places(run, partition)
-            chosen = await self._chosen(run, places)
-        except Refused as refused:
-            log.warning("not_copied", reason=refused.reason, partition=partition, offset=max(run.below, *run.offsets, 0))
-            await self._propose(run)
-        for number, (one, head) in enumerate(chosen, 1):
-            self._append(one, head, run)
-            if number % PORTION_RECORDS == 0:
-                await self._log.drain()
+    async def _copy(self, placed: Sequence[_Placed]) -> int:
+        """Copy some runs together: what they need is read once, and acknowledgements are waited for once."""
+        records = {one.place: one for one in await self._history.records(sorted({place for one in placed for place in one.places}))}
+        ends: list[tuple[_Placed, int, int]] = []
+        copies = 0
+        for asked in placed:
+            run, work, places = asked
+            chosen = await self._chosen(run, work.partition, [records[place] for place in places if place in records])
+            for one, head in chosen:
+                self._append(one, head, run)
+                copies += 1
+                if copies % PORTION_RECORDS == 0:
+                    await self._log.drain()
+            ends.append((asked, len(chosen), chosen[-1][0].record.offset if chosen else -1))
         await self._log.drain()  # what completes them stands behind them, also where a copy had to be sent twice
-        last = chosen[-1][0].record.offset if chosen else -1
-        self._log.append(run.to, self._codec.encode(_complete(run, subject, last, work.checkpoint.write_ts_us)))
+        for (run, work, _), _, last in ends:
+            self._log.append(run.to, self._codec.encode(_complete(run, run.subject, last, work.checkpoint.write_ts_us)))
         await self._log.drain()
-        log.info("copied", partition=partition, copies=len(chosen), last_offset=last)
-        return len(chosen)
+        for (_, work, _), n, last in ends:
+            log.info("copied", partition=work.partition, copies=n, last_offset=last)
+        return copies
 
     async def _places(self, run: CopyRun, partition: int) -> list[Place]:
         """Return where the records lie that may have to be copied, and those that say what of them does not belong here any more."""
         subject = run.subject
-        found = set[Place]()
+        found = {Place(partition, offset) for offset in run.offsets}
         if run.below:
-            found.update(await self._history.places(subject.tenant, subject.id, run.below, view=self._view, places_max=PLACES_MAX))
-        found.update(Place(partition, offset) for offset in run.offsets)
+            try:
+                found.update(await self._history.places(subject.tenant, subject.id, run.below, view=self._view, places_max=PLACES_MAX))
+            except Refused as refused:
+                await self._refuse(run, partition, refused)
+                return []
         return sorted(place for place in found if place.partition == partition)
 
-    async def _chosen(self, run: CopyRun, places: Sequence[Place]) -> list[tuple[PlacedRecord, Head]]:
-        """Read the records and return those that are copied, in the order of the log. Raises `Refused` if they are too many."""
+    async def _chosen(self, run: CopyRun, partition: int, records: Sequence[PlacedRecord]) -> list[tuple[PlacedRecord, Head]]:
+        """Return the records that are copied, in the order of the log; none if they are too many: then a person is asked."""
         subject = run.subject
-        records = await self._history.records(places)
-        excluded = await self._history.excluded(subject.id, self._view)
+        excluded = await self._history.excluded(subject.id, self._view) if records else []
         heads = [self._codec.head(one.record.value) for one in records]
         out = apart(self._codec, subject.id, heads).out
         chosen = [
@@ -128,8 +149,13 @@ class Copier:
             and not any(exclusion.names(*one.place, head.header.id) for exclusion in excluded)
         ]
         if run.below and len(chosen) > COPIES_MAX:
-            raise Refused("The history is too long.", reason="too_many_copies", next_step="let a person decide.")
+            await self._refuse(run, partition, Refused("The history is too long.", reason="too_many_copies", next_step="let a person decide."))
+            return []
         return chosen
+
+    async def _refuse(self, run: CopyRun, partition: int, refused: Refused) -> None:
+        log.warning("not_copied", reason=refused.reason, partition=partition, offset=max(run.below, *run.offsets, 0))
+        await self._propose(run)
 
     def _append(self, one: PlacedRecord, head: Head, run: CopyRun) -> None:
         try:
@@ -141,9 +167,10 @@ class Copier:
 
 
 def _is_its_own(head: Head, run: CopyRun) -> bool:
-    """Tell whether a record is copied: one that is no copy itself, or a copy that came home."""
+    """Tell whether a record is copied: one that is no copy itself, or a copy that came home; for somebody else only what is of their home."""
     header = head.header
-    return not is_machinery(head.type) and (header.origin_customer_id is None or home_of(header, run.subject.id) == run.home)
+    is_theirs = home_of(header, run.subject.id) == run.home
+    return not is_machinery(head.type) and (is_theirs or (header.origin_customer_id is None and run.home == run.subject.id))
 
 
 def _complete(run: CopyRun, subject: Subject, last: int, write_ts_us: int) -> IdentityCopied:

@@ -9,7 +9,19 @@ import msgspec
 from schemas.events import Handle
 from streams.identity.claim import Claim, Name, order
 
-__all__ = ["HANDLES_PER_KIND_MAX", "Decided", "Linkable", "Verdict", "carries_too_many", "in_order", "named", "parent", "too_many_of", "verdict"]
+__all__ = [
+    "HANDLES_PER_KIND_MAX",
+    "Decided",
+    "Linkable",
+    "Verdict",
+    "carries_too_many",
+    "connected",
+    "in_order",
+    "named",
+    "parent",
+    "too_many_of",
+    "verdict",
+]
 
 HANDLES_PER_KIND_MAX: Final = 10
 
@@ -73,3 +85,23 @@ def parent(own: Collection[Claim], target: Claim) -> str:
 def named(handles: Iterable[Handle], tenant: str) -> tuple[Name, ...]:
     """Return the names of a record's handles, each once."""
     return tuple(dict.fromkeys(Name(tenant, handle.kind, handle.hash) for handle in handles))
+
+
+def connected(asked: Iterable[Linkable]) -> list[list[Linkable]]:
+    """Put together what has a handle in common, directly or by way of others; each in the order in which it was asked."""
+    leader: dict[Name, Name] = {}
+
+    def led(name: Name) -> Name:
+        while (above := leader.setdefault(name, name)) != name:
+            leader[name] = leader[above]
+            name = above
+        return name
+
+    asked = list(asked)
+    for one in asked:
+        for name in one.names:
+            leader[led(name)] = led(one.names[0])
+    found: dict[Name, list[Linkable]] = {}
+    for one in asked:
+        found.setdefault(led(one.names[0]), []).append(one)
+    return list(found.values())

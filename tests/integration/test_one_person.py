@@ -151,6 +151,8 @@ def test_a_journey_over_four_channels_is_one_customer_and_undone_as_if_it_had_ne
         assert shown(here, PHONE) == (phone, calls)
         at_rest(here, worker)
         undone = {group.name: told_apart(here.rows(group)) for group in (VIEW, CARE)}
+        assert [(row["customer_id"], row["state"]) for row in undone["care"]["clock"]] == [(cookie, "running")], "nobody has answered the chat"
+        assert [(row["customer_id"], row["state"]) for row in undone["care"]["unanswered"]] == [(phone, "unanswered")]
         assert worker.stop() == 0, worker.last_words()
     with installed(stack, tmp_path, "never", settle_s=1, key_file=here.settings.key_file) as never, never.worker() as worker:
         publish(never, worker, RULES)

@@ -85,7 +85,7 @@ def example_of(name: str) -> Any:
     """Make the smallest value of a type, without hypothesis."""
     header = events.Header(id="e-1", source="/s", tenant="acme", occurred_at_us=1_768_208_400_000_000, received_at_us=1_768_208_400_000_001)
     fields: dict[str, Any] = {}
-    zero = {"string": "x", "bytes": b"x", "boolean": True, "int": 1, "long": 1, "double": 0.5}
+    zero = {"string": "x", "bytes": b"x", "boolean": True, "int": 1, "long": 1, "double": 0.5, "array": ()}
     for field in CURRENT[name].tail["fields"]:
         if "default" not in field:
             kind = field["type"] if isinstance(field["type"], str) else field["type"]["type"]

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from projections.digest import Difference, difference
@@ -55,6 +55,16 @@ histories = st.lists(
     min_size=1,
     max_size=30,
 )
+
+
+SAID: Final = Entry("said", "c0", "c0", 0, late=False, stale=False, conversation="a", where=("view", 0, 1))
+LINKED_ON_BEFORE_COPIED: Final = [
+    *[SAID] * 12,
+    SAID._replace(home="r3"),
+    SAID._replace(kind="linked", home="q2", other="r3"),
+    SAID._replace(kind="linked", other="q2"),
+]
+"""Somebody is linked on before what was copied to him is complete: the rows of it are not his any more."""
 
 
 class World:
@@ -134,6 +144,7 @@ async def settled(world: World, size: int = 1000) -> World:
 
 @settings(max_examples=80)
 @given(found=histories, size=st.sampled_from([1, 3, 1000]))
+@example(found=LINKED_ON_BEFORE_COPIED, size=1000)
 def test_linked_in_whatever_order_is_one_customer_from_the_start(found: list[Entry], size: int) -> None:
     """What the view shows of the root; nothing is missing, and nothing is there twice."""
 

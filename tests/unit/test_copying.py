@@ -42,11 +42,13 @@ class Log:
     def __init__(self) -> None:
         self.told: list[tuple[str, bytes]] = []
         self.failing = 0
+        self.waited = 0
 
     def append(self, key: str, value: bytes) -> None:
         self.told.append((key, value))
 
     async def drain(self) -> None:
+        self.waited += 1
         if self.failing:
             self.failing -= 1
             raise Retryable("the broker is away.", next_step="wait.")
@@ -129,11 +131,31 @@ def test_copies_of_others_stay_and_those_that_came_home_go_along() -> None:
     assert world.log.copies() == [2, 4]
 
 
+def test_to_who_left_goes_what_is_of_their_home_and_nothing_else() -> None:
+    world = World([record(0, event("received", 1, 1000), 1000), direct(1, "received", 4, 1, 1001), direct(2, "received", 2, 1, 1002)])
+    world.copy(CopyRun(P, "c2", "c2", 3, (), 5_000))
+    assert world.log.copies() == [2]
+
+
 def test_what_came_afterwards_is_copied_by_itself_behind_the_rest() -> None:
     world = World([record(n, event("received", 1, 1000 + n, conversation=f"k{n}"), 1000 + n) for n in range(6)])
     assert world.copy(LINK._replace(below=3), LINK._replace(below=0, offsets=(5,)), LINK._replace(below=0, offsets=(4,))) == 5
     assert world.log.copies() == [0, 1, 2, 4, 5]
     assert len(world.log.complete()) == 1
+
+
+def test_many_links_are_copied_together() -> None:
+    """One look at the log and two waits for the broker, not so many for each; what completes a run stands behind its copies."""
+    world = World([record(n, event("received", 1 + n, 1000 + n), 1000 + n) for n in range(20)])
+    reads: list[list[int]] = []
+    read = world.records
+    world.records = lambda partition, offsets: read(partition, reads.append(wanted := list(offsets)) or wanted)  # type: ignore[func-returns-value, method-assign]
+    runs = [CopyRun(Subject("acme", f"c{1 + n}"), "c0", f"c{1 + n}", 20, (), 5_000) for n in range(20)]
+    assert world.copy(*runs) == 20
+    assert (reads, world.log.waited) == ([list(range(20))], 2)
+    assert world.log.copies() == list(range(20))
+    assert [one.from_ for one in world.log.complete()] == [run.home for run in runs]
+    assert isinstance(CODEC.decode(world.log.told[20][1]), IdentityCopied)
 
 
 def test_what_a_rebuild_left_out_is_not_copied() -> None:

@@ -245,6 +245,21 @@ def test_only_the_version_that_speaks_asks_for_copies(tied: Tied) -> None:
     states = asyncio.run(tied.into.load_states(VERSION, [P]))
     work = engine.feed(engine.take(Batch(0, [straggler])), states)
     assert work.copies == [CopyRun(P, "c2", "c1", 3, (3,), 1003 * SECOND)]
+    asyncio.run(tied.into.write(work.own))
+    engine.open(0, Checkpoint(3, 0, active=True, event_time_us=0), first=2, promoted=[Promotion(2, 1002 * SECOND, 1)])
+    again = engine.feed(engine.take(Batch(0, [straggler, record(4, event("received", 1, 1004), 1004)])), {})
+    assert again.copies == [*work.copies, CopyRun(P, "c2", "c1", 0, (4,), 1004 * SECOND)]  # once is enough
+
+
+def test_a_promotion_hands_nothing_of_his_own_to_who_is_gone(tied: Tied) -> None:
+    """The customer whom somebody left is linked on itself: what came to it before is copied there again, never to who left."""
+    own = record(0, event("received", 2, 1000), 1000)
+    tied.fold(own, linked(1, 1, 2, 1001, under=2), unlinked(2, 1, 2, 1002, under=2), linked(3, 2, 3, 1003, under=2))
+    engine = Engine(GROUP, CODEC, tenant="acme", cached_subjects_max=100)
+    engine.open(0, Checkpoint(5, 0, active=True, event_time_us=0), first=2, promoted=[Promotion(4, 1004 * SECOND, 1)])
+    late = [direct(5, "received", 1, 2, 1005), direct(6, "received", 2, 2, 1006)]
+    work = engine.feed(engine.take(Batch(0, late)), asyncio.run(tied.into.load_states(VERSION, [C])))
+    assert work.copies == [CopyRun(C, "c1", "c1", 0, (5,), 1005 * SECOND), CopyRun(C, "c3", "c2", 6, (6,), 1006 * SECOND)]
 
 
 def test_what_was_imported_is_not_copied_again(tied: Tied) -> None:

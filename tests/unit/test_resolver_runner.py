@@ -13,11 +13,12 @@ from schemas.record import Event, Record
 from streams.cluster import Place
 from streams.identity.claims import Claims
 from streams.identity.linker import Linker
+from streams.identity.linking_rules import connected, named
 from streams.identity.pairs import Pairs
 from streams.identity.roots import Roots
 from streams.records import Batch, RawRecord
 from streams.resolver import ResolverRunner
-from streams.resolving import Resolver
+from streams.resolving import Linkable, Resolver
 from streams.store.memory import MemoryStore
 from tests.support.linking import handle, identity_store
 
@@ -107,16 +108,29 @@ def test_a_poll_asks_for_all_its_handles_at_once_and_the_next_for_none(log: Log,
     assert [key for key, _ in log.records[:50]] == [own(handle("email", n)) for n in range(50)]
 
 
-def test_what_was_read_before_a_link_is_committed_before_it_and_the_record_itself_after(log: Log, store: Store) -> None:
+def test_links_are_made_before_anything_of_their_poll_is_appended(log: Log, store: Store) -> None:
     resolver = runner(log, store)
     asyncio.run(resolver.run([Batch(0, [record(0, MAIL), record(1, MAIL, PHONE), record(2, MAIL)], topic="channel")]))
     assert log.did == [
-        *("log:e-0", "drain", "commit"),
         *("link:IdentityLinked", "drain", "link:IdentityLinked", "drain"),
-        *("log:e-1", "log:e-2", "drain", "commit"),
+        *("log:e-0", "log:e-1", "log:e-2", "drain", "commit"),
     ]
-    assert log.committed == [{Place("channel", 0): 1}, {Place("channel", 0): 3}]
-    assert [key for key, event in log.records if isinstance(event, MessageReceived)] == [own(MAIL), own(PHONE), own(PHONE)]
+    assert log.committed == [{Place("channel", 0): 3}]
+    assert [key for key, event in log.records if isinstance(event, MessageReceived)] == [own(PHONE)] * 3
+
+
+def test_what_was_appended_is_committed_before_a_link_that_is_found_late(log: Log, store: Store) -> None:
+    resolver = runner(log, store, entries_max=2)  # what the first look learned is forgotten again
+    asyncio.run(resolver.run([Batch(0, [record(0, MAIL), record(1, handle("email", 9), handle("phone", 9)), record(2, MAIL)], topic="channel")]))
+    appended = [number for number, done in enumerate(log.did) if done.startswith("log:")]
+    assert len(appended) == 3
+    assert log.did[appended[0] + 1 : appended[0] + 3] == ["drain", "commit"]
+
+
+def test_links_that_have_a_handle_in_common_are_made_in_order_and_others_beside_them() -> None:
+    events = [(MAIL, PHONE), (COOKIE, handle("email", 8)), (handle("email", 9), PHONE)]
+    asked = [Linkable(named(handles, "acme"), f"e-{number}") for number, handles in enumerate(events)]
+    assert [[one.evidence for one in together] for together in connected(asked)] == [["e-0", "e-2"], ["e-1"]]
 
 
 def test_handles_that_came_along_are_known_to_be_elsewhere_at_once(log: Log, store: Store) -> None:

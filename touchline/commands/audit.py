@@ -112,9 +112,9 @@ def adopt(
     partition: Annotated[int, typer.Option(min=0, help="The partition of the audit topic.")],
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a chain whose head in the store is lost or behind, after a restore: with an entry that says so and by whom.
+    """After a restore of Cassandra: let the record go on where the topic ends, by an entry that says so and by whom.
 
-    Refused where the topic itself does not hold. Look at `touchline audit verify` first.
+    For a partition of which `touchline audit verify` says `no_head` or `beyond_head`. Refused where the topic itself does not hold.
     """
     from schemas.codec import Codec
     from streams.audit.adopting import adopt as adopt_chain

@@ -21,12 +21,15 @@ _HASH_SHOWN = 12
 Tenant = Annotated[str | None, typer.Option(help="Whose customers they are; default: the setting.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
-Reason = Annotated[str, typer.Option(metavar="CODE", help="Why, a short code that is kept for years: same_person. Never a name or a text.")]
+Reason = Annotated[str, typer.Option(metavar="CODE", help="Why: a short code, kept for years, as same_person or two_people. Never a name or a text.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = typer.Typer(no_args_is_help=True, help="Who is one person.\n\nExample:  touchline identity show --handle email:ann@example.org")
+    group = typer.Typer(
+        no_args_is_help=True,
+        help="Who is one person: show it, decide it, undo it.\n\nExample:  touchline identity show --handle email:ann@example.org",
+    )
     group.command("show", epilog="Example:  touchline identity show --handle phone:+49301234567")(show)
     group.command("proposals", epilog="Example:  touchline identity proposals --json")(proposals)
     group.command("link", epilog="Example:  touchline identity link --handle phone:+49301234567 --handle email:ann@example.org --dry-run")(link)

@@ -48,14 +48,14 @@ class Keks(NamedTuple):
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Key-encryption keys and the data keys under them.\n\nExample:  touchline keys status")
+    group = typer.Typer(no_args_is_help=True, help="The keys that seal what is personal, and a new one.\n\nExample:  touchline keys status")
     group.command("status", epilog="Example:  touchline keys status --json")(status)
     group.command("rotate", epilog="Example:  touchline keys rotate")(rotate)
     app.add_typer(group, name="keys")
 
 
 def status(*, as_json: AsJson = False) -> None:
-    """Show the key-encryption keys and how many data keys lie under each, by purpose and year. Reads all of them, page by page."""
+    """Show the key-encryption keys of the key file, and how many data keys each of them wraps, by purpose and year. Reads all of them."""
     from touchline.keyring.survey import survey
     from touchline.progress_bar import ProgressBar
 
@@ -83,7 +83,7 @@ def rotate(
     forget_broken: Annotated[bool, typer.Option("--forget-broken", help="Take the old key out though it cannot open some data keys.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a new key-encryption key, wrap all data keys by it, and take the old one out of the key file a minute later.
+    """Put a new key-encryption key into the key file, wrap all data keys by it, and take the old one out a minute later.
 
     Everything stays readable throughout, and whoever runs meanwhile goes on. Killed anywhere, `--resume` ends it; so does the next
     rotation, before it begins its own. With a key service the new key is made there; this wraps everything by it.
