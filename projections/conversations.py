@@ -79,17 +79,15 @@ def facet(book: dict[str, Conversation], customer_id: str) -> CustomerOpenConver
 
 
 def hand_over(book: dict[str, Conversation], header: Header, origin: str, rows: list[RowChange]) -> None:
-    """Write the rows again that `origin` may have written, whole: of what was copied from there, and of what is of another home.
+    """Write the rows again of which records were copied from `origin`, whole.
 
     The two customers' write timestamps have nothing to do with each other until `identity.copied` is read: a row written
-    from a copy may have lost to the one that `origin` wrote, which had it from somebody else perhaps. From here on it wins.
+    from a copy may have lost to the one that `origin` wrote. From here on it wins.
     """
     for key, it in book.items():
         if origin in it.copied_from:
             it.copied_from.remove(origin)
-        elif (it.home or header.customer_id) == header.customer_id:
-            continue
-        rows.append(Upsert("conversation", (header.tenant, key, it.home or header.customer_id), row_columns(it, header.customer_id)))
+            rows.append(Upsert("conversation", (header.tenant, key, it.home or header.customer_id), row_columns(it, header.customer_id)))
 
 
 def erase(book: dict[str, Conversation], header: Header, rows: list[RowChange]) -> None:

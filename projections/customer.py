@@ -150,7 +150,7 @@ class Customer:
             return False
         state.canonical_turn, state.canonical_order = event.turn, order
         changed.append("open_conversations")  # also where nothing moves: a link that comes after its unlink leaves the same rows
-        canonical_id = event.to if isinstance(event, events.IdentityLinked) else None
+        canonical_id = event.to if isinstance(event, events.IdentityLinked) else event.back or None
         if canonical_id != state.canonical_id:
             state.canonical_id = canonical_id
             rows.append(Upsert("customer", (header.tenant, header.customer_id), {"canonical_id": canonical_id}))

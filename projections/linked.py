@@ -106,8 +106,8 @@ class Links(msgspec.Struct, array_like=True, gc=False):
         return first
 
     def come_back(self, event: events.IdentityUnlinked) -> bool:
-        """Take note that the link was undone; tell whether it stood until then."""
-        if event.turn < self.turn or not self.to:
+        """Take note that the link was undone; tell whether it stood until then. Whoever went `back` to another one stays linked to that one."""
+        if event.turn < self.turn or not self.to or event.back == self.to:
             return False
         self.to, self.link, self.turn = "", "", event.turn
         return True

@@ -61,11 +61,13 @@ class _Contact(msgspec.Struct, array_like=True, gc=False):
     """One contact: its facts, sorted, up to the first connect; what was counted of it, by day; and who counts it.
 
     `where`: here; elsewhere; or unsettled, because it has copies of the records of `origins` and `identity.copied` is still to come.
+    `origin` is the place of what stood there before they were kept, in states that were stored then.
     """
 
     facts: list[Fact] = msgspec.field(default_factory=list)
     counted: list[tuple[str, Outcome]] = msgspec.field(default_factory=list)
     where: int = _HERE
+    origin: str = ""
     origins: list[str] = []
 
 
@@ -225,6 +227,8 @@ def _identity(
 def _part(state: ServiceLevelsState, event: events.IdentityLinked | events.IdentityUnlinked) -> None:
     """Be linked to another customer, for the first time, or stand alone again."""
     if isinstance(event, events.IdentityUnlinked):
+        if event.back:
+            return  # to another one: what links it there says the rest
         state.linked_us = None
         for it in state.contacts.values():
             it.where = _HERE if it.where == _ELSEWHERE and not it.origins else it.where

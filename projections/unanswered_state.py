@@ -125,7 +125,8 @@ class UnansweredState(msgspec.Struct, array_like=True):
     """One customer. `facts` by conversation, the one touched last at the end; `answers` in order of event time.
 
     `open`: the contacts in which somebody still waits; `closed`: those of late that evidence may still change; `asked`: the
-    latest moment at which the customer asked; `links`: the customers that are one with this one, and who has it all.
+    latest moment at which the customer asked; `links`: the customers that are one with this one, and who has it all; `moved` is the place of what
+    stood there before they were kept, in states that were stored then.
     """
 
     tenant: str
@@ -135,6 +136,7 @@ class UnansweredState(msgspec.Struct, array_like=True):
     open: dict[str, Contact] = msgspec.field(default_factory=dict)
     closed: dict[str, Contact] = msgspec.field(default_factory=dict)
     asked: Order | None = None
+    moved: bool = False
     links: Links = msgspec.field(default_factory=Links)
 
 

@@ -181,11 +181,10 @@ def _copying(engine: Engine, settings: Settings, store: Store, codec: Codec, his
     claims = Claims(store)
     linker = Linker(claims, Pairs(store), Roots(), log, codec, handles_per_kind_max=settings.identity_handles_per_kind_max)
 
-    async def propose(run: CopyRun) -> None:
+    async def propose(run: CopyRun) -> bool:
         tenant = run.subject.tenant
         one, target = await claims.home(tenant, run.subject.id), await claims.home(tenant, run.to)
-        if one is not None and target is not None:
-            await linker.propose(one, target, reason="history_too_long", evidence=one.evidence)
+        return one is not None and target is not None and await linker.take_back(one, target, reason="history_too_long")
 
     return Copier(history, log, codec, version, propose=propose), Undoing(history, log, codec)
 

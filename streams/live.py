@@ -16,9 +16,11 @@ Measured on the real broker, and built in:
 import asyncio
 import os
 import signal
+import traceback
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, Final, NoReturn
 
 import faust
 import mode
@@ -36,11 +38,15 @@ from streams.control_topic import heard
 from streams.hosted import Halting, Hearing, Runner, Tended
 from streams.records import Batch
 from streams.relay import Relay
+from touchline.errors import TouchlineError
 from touchline.settings import Settings
 
 __all__ = ["App", "build_app", "run_worker"]
 
 log = structlog.get_logger(__name__)
+
+_PLACES_SAID: Final = 8
+"""How many places in the code are named, the last ones, where something unknown ended the worker."""
 
 Poll = list[Batch]
 Parts = tuple[Sequence[Runner], Callable[[], Awaitable[None]]]
@@ -124,7 +130,7 @@ class _Hosted(mode.Service):
                 else:
                     await self._still.change()
         except Exception as error:
-            log.critical("worker_ends", part=self._runner.name, reason=str(error))
+            log.critical("worker_ends", part=self._runner.name, reason=str(error))  # of the broker's client, or ours
             raise
         finally:
             self._ended.set()
@@ -156,8 +162,12 @@ class _Hosted(mode.Service):
     @mode.Service.task
     async def _tend(self) -> None:
         """Do what the runner does beside the polls; ends with this service, after consumption. What it raises ends the worker."""
-        if isinstance(self._runner, Tended):
-            await self._runner.tend()
+        try:
+            if isinstance(self._runner, Tended):
+                await self._runner.tend()
+        except Exception as error:
+            _last_words(self._runner.name, error)
+            raise
 
     async def _put(self, poll: Poll) -> None:
         await self._channel.put(poll)  # type: ignore[arg-type] # faust types events, but takes any value
@@ -251,8 +261,19 @@ def _add_agent(app: faust.App, name: str, channel: BatchChannel, runners: dict[s
     async def agent(polls: Stream[Poll]) -> None:
         async for poll in polls:
             mine = [batch for batch in poll if hosts[name].is_current(batch)]
-            if mine:
-                await runners[name].run(mine)
+            try:
+                if mine:
+                    await runners[name].run(mine)
+            except Exception as error:
+                _last_words(name, error)
+                raise
+
+
+def _last_words(part: str, error: Exception) -> None:
+    """Say why the worker ends: what is unknown by its kind and where it happened, for its text may hold what is somebody's."""
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    reason = str(error) if isinstance(error, TouchlineError) else f"{type(error).__name__} at {' '.join(places[-_PLACES_SAID:])}"
+    log.critical("worker_ends", part=part, reason=reason)
 
 
 def run_worker(app: faust.App) -> NoReturn:

@@ -137,7 +137,7 @@ class Identities:
         raise Refused(
             f"There is no customer {customer} of tenant {self._tenant}.",
             reason="unknown_customer",
-            next_step="check the id and --tenant, or name a handle: `touchline identity link --handle KIND:VALUE --handle KIND:VALUE`.",
+            next_step="check the id, which must be whole, and --tenant; `touchline identity show --handle KIND:VALUE` says whose a handle is.",
         )
 
     async def show(self, name: Name) -> Identity:

@@ -46,7 +46,8 @@ class Dossier(msgspec.Struct, array_like=True, gc=False):
     `segments_base` those before the first of `profile`. `forgotten`: by conversation, the instances of each metric's clocks
     that it had, and its flags. `merged`: case, or conversation -> the cases or
     conversations it was merged into. `splits`: id of a message that was split off and is
-    not there yet -> its new conversation. `links`: the customers that are one with this one, and who has the clocks.
+    not there yet -> its new conversation. `links`: the customers that are one with this one, and who has the clocks; `away` is the
+    place of what stood there before they were kept, in states that were stored then.
     """
 
     subject: str = ""
@@ -60,10 +61,11 @@ class Dossier(msgspec.Struct, array_like=True, gc=False):
     forgotten: dict[str, list[int]] = {}
     merged: dict[str, list[str]] = {}
     splits: dict[str, str] = {}
-    links: Links = msgspec.field(default_factory=Links)
+    away: bool = False
     summary: tuple[str, str, str, int, int, int, int] = ("", "", "", 0, 0, 0, 0)
     untidy: int = 0
     rules_armed_us: int = 0
+    links: Links = msgspec.field(default_factory=Links)
 
     def takes(self, order: Order) -> bool:
         """Note an event's order; tell whether it comes after everything so far."""

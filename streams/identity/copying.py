@@ -19,13 +19,14 @@ from streams.copy_run import CopyRun, joined
 from streams.identity.apart import apart
 from streams.identity.appending import LogAppender
 from streams.identity.copies import copied, home_of, is_machinery
+from streams.identity.telling import SOURCE
 from streams.rebuild.history import Place, PlacedRecord
 from streams.store.excluded import Exclusion
 from streams.store.port import GroupVersion
 from streams.work import Work
 from touchline.errors import Refused
 
-__all__ = ["COPIES_MAX", "Copier", "Findable", "Propose"]
+__all__ = ["COPIES_MAX", "PORTION_RECORDS", "Copier", "Findable", "Propose"]
 
 log = structlog.get_logger(__name__)
 
@@ -38,12 +39,10 @@ PLACES_MAX: Final = 2 * COPIES_MAX
 PORTION_RECORDS: Final = 500
 """Copies that are appended before their acknowledgements are waited for."""
 
-SOURCE: Final = "/touchline/identity"
-
 _NAMESPACE: Final = UUID("3c1e4c0a-5d9e-5b63-8a53-2f4f1f0c9d27")
 
-Propose = Callable[[CopyRun], Awaitable[None]]
-"""Has a person decide about a link whose history is too long to be copied."""
+Propose = Callable[[CopyRun], Awaitable[bool]]
+"""Has a person decide about a link whose history is too long to be copied; tells whether the link is undone until then."""
 
 
 class Findable(Protocol):
@@ -62,8 +61,9 @@ class Findable(Protocol):
         ...
 
 
-async def _nobody(_: CopyRun) -> None:
+async def _nobody(_: CopyRun) -> bool:
     """Ask nobody."""
+    return False
 
 
 class _Placed(NamedTuple):
@@ -94,6 +94,8 @@ class Copier:
         for work in works:
             for run in joined(work.copies):
                 places = await self._places(run, work.partition)
+                if places is None:
+                    continue
                 if waiting and sum(len(one.places) for one in waiting) + len(places) > PLACES_MAX:
                     copies += await self._copy(waiting)
                     waiting = []
@@ -108,6 +110,8 @@ class Copier:
         for asked in placed:
             run, work, places = asked
             chosen = await self._chosen(run, work.partition, [records[place] for place in places if place in records])
+            if chosen is None:
+                continue
             for one, head in chosen:
                 self._append(one, head, run)
                 copies += 1
@@ -122,20 +126,26 @@ class Copier:
             log.info("copied", partition=work.partition, copies=n, last_offset=last)
         return copies
 
-    async def _places(self, run: CopyRun, partition: int) -> list[Place]:
-        """Return where the records lie that may have to be copied, and those that say what of them does not belong here any more."""
-        subject = run.subject
-        found = {Place(partition, offset) for offset in run.offsets}
+    async def _places(self, run: CopyRun, partition: int) -> list[Place] | None:
+        """Return where the records lie that may have to be copied, and those that say what of them does not belong here any more.
+
+        None if nothing is copied and nothing completed, the link being undone.
+        """
+        subject, offsets = run.subject, run.offsets
+        found = set[Place]()
         if run.below:
             try:
                 found.update(await self._history.places(subject.tenant, subject.id, run.below, view=self._view, places_max=PLACES_MAX))
             except Refused as refused:
-                await self._refuse(run, partition, refused)
-                return []
+                left = await self._left(run, partition, refused)
+                if left is None:
+                    return None
+                offsets = left
+        found.update(Place(partition, offset) for offset in offsets)
         return sorted(place for place in found if place.partition == partition)
 
-    async def _chosen(self, run: CopyRun, partition: int, records: Sequence[PlacedRecord]) -> list[tuple[PlacedRecord, Head]]:
-        """Return the records that are copied, in the order of the log; none if they are too many: then a person is asked."""
+    async def _chosen(self, run: CopyRun, partition: int, records: Sequence[PlacedRecord]) -> list[tuple[PlacedRecord, Head]] | None:
+        """Return the records that are copied, in the order of the log; None as of `_places`."""
         subject = run.subject
         excluded = await self._history.excluded(subject.id, self._view) if records else []
         heads = [self._codec.head(one.record.value) for one in records]
@@ -149,13 +159,17 @@ class Copier:
             and not any(exclusion.names(*one.place, head.header.id) for exclusion in excluded)
         ]
         if run.below and len(chosen) > COPIES_MAX:
-            await self._refuse(run, partition, Refused("The history is too long.", reason="too_many_copies", next_step="let a person decide."))
-            return []
+            refused = Refused("The history is too long.", reason="too_many_copies", next_step="let a person decide.")
+            left = await self._left(run, partition, refused)
+            return None if left is None else [(one, head) for one, head in chosen if one.record.offset in left]
         return chosen
 
-    async def _refuse(self, run: CopyRun, partition: int, refused: Refused) -> None:
+    async def _left(self, run: CopyRun, partition: int, refused: Refused) -> tuple[int, ...] | None:
+        """Say that a history is too long; return the offsets that are copied all the same, None if the link is undone."""
         log.warning("not_copied", reason=refused.reason, partition=partition, offset=max(run.below, *run.offsets, 0))
-        await self._propose(run)
+        if run.below in run.offsets:  # linked long ago: what came before was copied then, or was not
+            return run.offsets
+        return None if await self._propose(run) else ()
 
     def _append(self, one: PlacedRecord, head: Head, run: CopyRun) -> None:
         try:

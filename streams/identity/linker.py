@@ -20,11 +20,11 @@ from streams.identity.appending import LogAppender
 from streams.identity.claim import Claim, Name, Way
 from streams.identity.claims import Claims
 from streams.identity.linking_rules import HANDLES_PER_KIND_MAX, Decided, Linkable, Verdict, in_order, parent, verdict
-from streams.identity.pairs import Pairs
+from streams.identity.pairs import Pair, Pairs
 from streams.identity.roots import Roots
-from streams.identity.telling import Told, linked, proposed
+from streams.identity.telling import OPERATOR, Told, linked, proposed
 from streams.identity.unlinking import Unlinker
-from touchline.errors import Retryable
+from touchline.errors import Refused, Retryable
 
 __all__ = ["Linker"]
 
@@ -117,10 +117,27 @@ class Linker:
         if pair is None or pair.state != "open":
             return False
         if not pair.event_id:
-            await self.pairs.propose(pair, one, target)
-            records = proposed(pair, one, target)
-            await self.say(records)
-            await self.pairs.told(pair, records[0][1].header.id)
+            await self._tell_proposed(pair, one, target)
+        return True
+
+    async def take_back(self, one: Claim, target: Claim, *, reason: str) -> bool:
+        """Undo a link that cannot be carried out, and have a person decide instead; tell whether it is undone. What a person decided stays.
+
+        Repeating it after a kill at any point completes it.
+        """
+        tenant = one.name.tenant
+        claim = (await self.mended([one.name]))[one.name].claims[0]
+        pair = await self.pairs.read(tenant, one.own, target.own)
+        if claim.customer == target.own and claim.evidence != OPERATOR and (pair is None or pair.state != "accepted"):
+            try:
+                await self.unlinker.unlink(claim, await self.unlinker.plan(claim), actor="", reason=reason)
+            except Refused:
+                raise _busy() from None
+            pair = await self.pairs.read(tenant, one.own, target.own)
+        if pair is None or pair.state != "rejected" or pair.reason != reason:
+            return False
+        log.warning("link_undone", reason=reason, turn=claim.turn)
+        await self._tell_proposed(pair, one, target)
         return True
 
     async def say(self, records: Sequence[Told]) -> None:
@@ -128,6 +145,12 @@ class Linker:
         for key, event in records:
             self._appender.append(key, self._codec.encode(event))
         await self._appender.drain()
+
+    async def _tell_proposed(self, pair: Pair, one: Claim, target: Claim) -> None:
+        await self.pairs.propose(pair, one, target)
+        records = proposed(pair, one, target)
+        await self.say(records)
+        await self.pairs.told(pair, records[0][1].header.id)
 
     async def _link_one(self, ways: dict[Name, Way], evidence: str) -> bool:
         """Link the first two customers of these handles that may be linked; False if there are none, and then it is known who stays two."""

@@ -8,7 +8,6 @@ their ids. Knows the log and where records lie; must not know who speaks here, n
 """
 
 from collections.abc import Sequence
-from typing import Final
 from uuid import NAMESPACE_OID, uuid5
 
 import msgspec
@@ -19,17 +18,14 @@ from schemas.events import Header, IdentityCopied, IdentityLinked, IdentityUnlin
 from streams.identity.apart import apart
 from streams.identity.appending import LogAppender
 from streams.identity.copies import copied, home_of, is_copy, is_machinery
+from streams.identity.copying import PORTION_RECORDS
+from streams.identity.telling import SOURCE
 from streams.rebuild.history import History, PlacedRecord
 from streams.records import RawRecord
 from streams.store.excluded import Exclusion
 from streams.store.port import GroupVersion
 
-__all__ = ["PORTION_RECORDS", "SOURCE", "Undoing"]
-
-SOURCE: Final = "/touchline/identity"
-
-PORTION_RECORDS: Final = 500
-"""Copies that are appended before their acknowledgements are waited for."""
+__all__ = ["Undoing"]
 
 
 class Undoing:

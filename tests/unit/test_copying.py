@@ -75,6 +75,7 @@ class World:
         self.log = Log()
         self.store = MemoryStore(known_tables())
         self.asked: list[CopyRun] = []
+        self.is_undone = False
         self.copier = Copier(History(self.store, self), self.log, CODEC, VIEW, propose=self.propose)
         engine = Engine(GROUPS["view"], CODEC, tenant="acme", cached_subjects_max=10)
         engine.open(0, None)
@@ -85,8 +86,9 @@ class World:
         assert partition == 0
         return (self.all[offset] for offset in sorted(offsets))
 
-    async def propose(self, run: CopyRun) -> None:
+    async def propose(self, run: CopyRun) -> bool:
         self.asked.append(run)
+        return self.is_undone
 
     def copy(self, *runs: CopyRun) -> int:
         work = Work(0, [], [], [], [], [], Checkpoint(100, 77_000, active=True, event_time_us=0), {}, copies=list(runs))
@@ -178,6 +180,15 @@ def test_too_long_a_history_is_not_copied_at_all_and_a_person_is_asked(monkeypat
     assert world.asked == [run]
     assert world.log.copies() == []
     assert [one.last_offset for one in world.log.complete()] == [-1]
+
+
+@pytest.mark.parametrize("limit", ["COPIES_MAX", "PLACES_MAX"])
+def test_of_who_was_linked_long_ago_only_what_comes_now_is_copied_if_all_is_too_much(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """What a promotion asks for once more; nobody is asked about the link for it."""
+    monkeypatch.setattr(copying, limit, 2)
+    world = World([record(n, event("received", 1, 1000 + n, conversation=f"k{n}"), 1000 + n) for n in range(5)])
+    assert world.copy(LINK._replace(below=3, offsets=(3, 4))) == 2
+    assert (world.log.copies(), world.asked, len(world.log.complete())) == ([3, 4], [], 1)
 
 
 def test_a_record_that_would_be_too_large_as_a_copy_is_left_out_and_said() -> None:

@@ -10,6 +10,8 @@ from projections.kernel import Moment, Step
 from projections.sla.clocks import Sla
 from schemas.events import IdentityUnlinked
 from schemas.record import Event
+from streams.copy_run import CopyRun
+from streams.identity import copying
 from streams.rebuild.history import History
 from streams.store.memory import MemoryStore
 from tests.support.linked_log import CARE, CODEC, MINUTE, VIEW, LinkedLog, Worker, differences, quiet
@@ -235,3 +237,31 @@ def test_two_who_are_linked_are_the_same_when_either_is_rebuilt() -> None:
     for customers in (("p1",), ("c2",), ("c2", "p1")):
         other = asyncio.run(run(*customers))
         assert [differences(one, other, group) for group in (VIEW, CARE)] == [[], []]
+
+
+def test_a_link_whose_history_is_too_long_is_undone_and_nothing_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the other customer, who knows nothing of the clocks that are handed over, would tell that they never were."""
+    monkeypatch.setattr(copying, "COPIES_MAX", 1)
+
+    async def story() -> list[str]:
+        log = LinkedLog()
+        worker = await Worker(log).open()
+
+        async def propose(run: CopyRun) -> bool:
+            log.unlink(run.subject.id, run.to)
+            return True
+
+        monkeypatch.setattr(worker._driven["view"].copier, "_propose", propose)
+        for conversation in ("x", "y"):
+            log.said(conversation, "p1", "p1", conversation=conversation)
+        log.now_us += 70 * MINUTE
+        log.wake("p1")
+        await worker.follow()
+        told, alerts = len(worker.said), [(row["customer_id"], row["state"]) for row in await worker.into.scan("alert_v1")]
+        assert {("p1", "open")} == set(alerts)
+        log.link("p1", "c0")
+        await worker.follow()
+        assert alerts == [(row["customer_id"], row["state"]) for row in await worker.into.scan("alert_v1")]
+        return [kind for kind, _ in worker.said[told:]]
+
+    assert set(asyncio.run(story())) <= {"customer.snapshot", "clock.moved"}
