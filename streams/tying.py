@@ -120,10 +120,10 @@ class Tying:
 
     @staticmethod
     def _pass(fold: Fold, arrived: Arrived) -> None:
-        """Move behind a record without folding it."""
+        """Move behind a record without folding it, nor remembering it: linked again, its home brings it along, and it is folded then."""
         fold.ran += 1
         fold.ts_us = arrived.ts_us
-        fold.entry.move_to(fold.partition, arrived.record.offset, arrived.hashed)
+        fold.entry.move_to(fold.partition, arrived.record.offset, b"")
 
     def _says(self, ties: Ties, fold: Fold, arrived: Arrived) -> bool:
         event = None if isinstance(arrived.head, Undecodable) else self._codec.body(arrived.head)

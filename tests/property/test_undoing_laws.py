@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from projections.registry import Group
@@ -227,8 +227,17 @@ async def built(world: World, group: Group, chunk: int) -> None:
         replay.close()
 
 
+_SAID = Entry("said", "c0", 0, late=False, conversation="a", where=("view", 0, 1))
+HANDED_ON_AND_LINKED_AGAIN = [
+    *(_SAID._replace(kind="linked", home="q2"), _SAID, _SAID, _SAID._replace(kind="unlinked", home="q2")),
+    *(*[_SAID] * 6, _SAID._replace(home="q2", late=True)),
+]
+"""Something comes to whom it was unlinked from, is handed on, and belongs there again when he is linked once more."""
+
+
 @settings(max_examples=40)
 @given(found=histories(), at_once=st.booleans())
+@example(found=HANDED_ON_AND_LINKED_AGAIN, at_once=False)
 def test_merged_and_unmerged_and_merged_again_is_merged_once(found: list[Entry], at_once: bool) -> None:  # noqa: FBT001
     """Also where all of it is on the log before anybody has read the first link."""
 
