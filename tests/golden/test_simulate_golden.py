@@ -2,20 +2,32 @@
 
 import base64
 import json
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 import typer
 from typer.testing import CliRunner
 
 from touchline.commands import simulate, store
-from touchline.logging import configure_logging
 
 HERE = Path(__file__).parent
 INPUT, OUTPUT = HERE / "test_simulate.input.jsonl", HERE / "test_simulate.output.jsonl"
 
 
+@pytest.fixture
+def _warnings_only() -> Iterator[None]:
+    """Log as the front door does, so that what is printed is the answer alone; but bind no stream, which tests behind this one would write to."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    yield
+    structlog.configure(**before)
+
+
+@pytest.mark.usefixtures("_warnings_only")
 def test_the_output_of_a_day_over_four_channels_is_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {"version": 1, "kek_id": "k-1", "keks": {"k-1": _secret(1)}, "index_key": _secret(2)}
     (tmp_path / "keys.json").write_text(json.dumps(keys))
@@ -23,7 +35,6 @@ def test_the_output_of_a_day_over_four_channels_is_what_it_was(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TOUCHLINE_KEY_FILE", str(tmp_path / "keys.json"))
     app = typer.Typer()
-    app.callback()(lambda: configure_logging("warning"))  # as the front door does: what is printed is the answer alone
     store.register(app)
     simulate.register(app)
     result = CliRunner().invoke(app, ["simulate", str(INPUT), "--emit", "rows,effects", "--digest"])
