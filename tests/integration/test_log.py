@@ -78,8 +78,11 @@ def lived(here: Installation) -> float:
         publish(here)
         worker.wait_for("config_broadcast", version=1)
         now = time.time()
-        lines = [asked(n, moment(now - 3600 + n)) for n in range(ANSWERED + OVERDUE)]
-        lines += [replied(n, moment(now - 3595 + n)) for n in range(ANSWERED)]
+        lines = []
+        for n in range(ANSWERED + OVERDUE):  # each answer right behind its mail: who is overdue is told of after a second
+            lines.append(asked(n, moment(now - 3600 + n)))
+            if n < ANSWERED:
+                lines.append(replied(n, moment(now - 3595 + n)))
         lines += [asked(n, moment(now)) for n in range(ANSWERED + OVERDUE, ANSWERED + OVERDUE + LATER)]
         file = here.folder / "mails.jsonl"
         file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
