@@ -13,7 +13,7 @@ from schemas.events import Header
 from schemas.record import Event
 from streams.records import RawRecord
 
-__all__ = ["MACHINERY", "copied", "home_of", "is_copy", "is_machinery"]
+__all__ = ["MACHINERY", "copied", "home_of", "is_machinery"]
 
 MACHINERY: Final = frozenset({"clock", "config", "identity", "log", "privacy", "projection", "timer"})
 """Families of events that are of one key alone and never copied."""
@@ -22,11 +22,6 @@ MACHINERY: Final = frozenset({"clock", "config", "identity", "log", "privacy", "
 def is_machinery(kind: type[Event]) -> bool:
     """Tell whether events of this type are never copied."""
     return kind.TYPE.partition(".")[0] in MACHINERY
-
-
-def is_copy(header: Header) -> bool:
-    """Tell whether a record is a copy."""
-    return header.origin_customer_id is not None
 
 
 def home_of(header: Header, key: str) -> str:

@@ -13,11 +13,12 @@ from uuid import NAMESPACE_OID, uuid5
 import msgspec
 
 from projections.kernel import Subject
+from projections.linked import is_copy
 from schemas.codec import Codec, Head, Undecodable
 from schemas.events import Header, IdentityCopied, IdentityLinked, IdentityUnlinked
 from streams.identity.apart import apart
 from streams.identity.appending import LogAppender
-from streams.identity.copies import copied, home_of, is_copy, is_machinery
+from streams.identity.copies import copied, home_of, is_machinery
 from streams.identity.copying import PORTION_RECORDS
 from streams.identity.telling import SOURCE
 from streams.rebuild.history import History, PlacedRecord
