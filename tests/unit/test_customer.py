@@ -327,6 +327,18 @@ def test_copied_conversations_are_written_whole_again_when_the_copy_is_complete(
     assert not [row for row in projection.apply(state, copied, at).rows if row.table == "conversation"]
 
 
+def test_whoever_was_linked_on_before_a_copy_was_complete_writes_no_row_of_it() -> None:
+    copy = message_received(id="1", conversation_id="c-9", customer="cu-2", home_customer_id="cu-1", origin_customer_id="cu-1", origin_offset=4)
+    linked = make(events.IdentityLinked, id="l", customer="cu-2", handle=PHONE, from_="cu-2", to="cu-3")
+    copied = make(events.IdentityCopied, id="x", customer="cu-2", from_="cu-1", home="cu-1", to="cu-2", last_offset=4, write_ts_us=1)
+    projection = Customer()
+    state = projection.initial(Subject("acme", "cu-2"))
+    at = Moment(0, 0, 0, 0, Config())
+    for event in (copy, linked):
+        state = projection.apply(state, event, at).state
+    assert not [row for row in projection.apply(state, copied, at).rows if row.table == "conversation"]
+
+
 def test_agents_and_plans_have_no_view() -> None:
     given(of=OF).when(make(events.MessageRead, customer="agent:ag-1"), make(events.MessageRead, id="2", customer="")).then(
         rows={"customer": [], "conversation": []}, effects=[]
