@@ -1,6 +1,7 @@
 # Needs Python 3.11 to 3.13 and make; everything else is fetched, pinned and checked. `make` alone says what there is.
 PYTHON ?= python3
 UPGRADE ?=
+LANES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -20,8 +21,8 @@ dev: $(VENV)/.dev ## the same, with the tools of tests and checks
 demo: setup ## run the whole product on this machine
 	$(BIN)/touchline demo
 
-test: check ## run the checks, then every test, on real servers
-	$(BIN)/python -m pytest
+test: check ## run the checks, then every test, on real servers; LANES=1 for one after the other
+	$(BIN)/python -m pytest --numprocesses $(LANES) --dist loadfile
 
 check: dev ## lint, format, types, import rules
 	$(BIN)/ruff check .

@@ -45,9 +45,12 @@ class LiveStack:
 
 
 @contextmanager
-def private_stack(folder: Path) -> Iterator[LiveStack]:
-    """Start a stack in `folder` and take it away at the end, data too: commit logs are large and pytest keeps the folders of three runs."""
-    servers = Stack(folder / STACK_FILE.parent, ports_above=PORTS_ABOVE)
+def private_stack(folder: Path, ports_above: int = PORTS_ABOVE) -> Iterator[LiveStack]:
+    """Start a stack in `folder` and take it away at the end, data too: commit logs are large and pytest keeps the folders of three runs.
+
+    Two that start at the same moment need different `ports_above`: a port is looked for first and taken a moment later.
+    """
+    servers = Stack(folder / STACK_FILE.parent, ports_above=ports_above)
     try:
         servers.start()
         yield LiveStack(servers, folder)

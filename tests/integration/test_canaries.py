@@ -31,6 +31,7 @@ from schemas.sealing import Opened
 from streams.store.catalogue import keyring_tables, known_tables
 from streams.store.driver import Driver
 from tests.support.harness import Counts, Installation
+from tests.support.lanes import ports_above
 from tests.support.processes import run
 from tests.support.search import Search, Searched, cells, files, forms
 from tests.support.topics import stored, topics_of
@@ -132,7 +133,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     """Start servers whose files hold nothing of other tests, and which other tests do not miss when they are stopped."""
-    with private_stack(tmp_path_factory.mktemp("canaries")) as live:
+    with private_stack(tmp_path_factory.mktemp("canaries"), ports_above()) as live:
         for name, setting in (("kafka", live.settings.brokers.split(":")[1]), ("cassandra", live.settings.cassandra_port)):
             assert int(setting) in listened_on(live.servers.pid(name)), f"the {name} that answers at {setting} is another stack's"
         yield live

@@ -20,6 +20,7 @@ from deploy.local import ports, process, stack_file
 from deploy.local.java import Mode
 from deploy.local.stack import Stack
 from deploy.local.testing import LiveStack
+from tests.support.lanes import ports_above
 from touchline.commands import stack as commands
 from touchline.errors import Misconfigured
 
@@ -37,7 +38,7 @@ def app() -> typer.Typer:
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Give a second stack, not yet started, that wants the same ports as the first."""
-    other = Stack(tmp_path_factory.mktemp("other"), ports_above=10_000)
+    other = Stack(tmp_path_factory.mktemp("other"), ports_above=ports_above())
     yield other
     other.stop(wipe=True)
 
@@ -144,7 +145,7 @@ def test_status_says_which_server_died_and_what_to_do(stack: LiveStack, app: typ
 def test_two_ups_at_once_start_every_server_once_beside_another_stack(stack: LiveStack, other: Stack) -> None:
     """The second stack wants the first one's ports, and finds others; the two starts of it take turns."""
     with ThreadPoolExecutor(2) as pool:
-        for done in [pool.submit(Stack(other.home, ports_above=10_000).start) for _ in range(2)]:
+        for done in [pool.submit(Stack(other.home, ports_above=ports_above()).start) for _ in range(2)]:
             done.result()
     for name in SERVERS:
         assert len(process.find(f"-Dtouchline.server={name}@{other.home}")) == 1
