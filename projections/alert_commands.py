@@ -14,15 +14,12 @@ from projections.kernel import Arm, Disarm
 from schemas import events
 from schemas.record import Event
 
-__all__ = ["COMMANDS", "HOLD_DEFAULT_S", "OVER_MAX", "carry_out", "end", "wake_name"]
+__all__ = ["COMMANDS", "HOLD_DEFAULT_S", "carry_out", "end", "wake_name"]
 
 HOLD_DEFAULT_S: Final = 1800
 """How long an acknowledged ladder waits, in real time, where its policy or rule does not say."""
 
 _SECOND_US: Final = 1_000_000
-
-OVER_MAX: Final = 64
-"""Alerts that are over and whose ids are still known."""
 
 
 def carry_out(telling: Telling, event: Event, alert_id: str) -> str:
@@ -97,14 +94,13 @@ COMMANDS: Final[dict[type[Event], Callable[[Telling, Alert, Any], str]]] = {
 
 
 def end(telling: Telling, alert: Alert, *, why: str, at_us: int, by: str | None = None, because: str = "", silent: bool = False) -> None:
-    """Close an alert, by itself or by a person."""
+    """Close an alert, by itself or by a person, whose command `because` is."""
     state = telling.state
     if alert.state == AlertState.SNOOZED:
         telling.timers.append(Disarm(wake_name(alert)))
     _go(alert, AlertDoing.END)
     del state.open[alert.id]
-    state.over.append(alert.id)
-    del state.over[:-OVER_MAX]
+    state.end(alert.id, by_hand=bool(because))
     telling.row(alert, state=alert.state, resolved_at=at_us, resolved_by=by, reason=why)
     telling.summary()
     if not silent and not (alert.silent and by is None):

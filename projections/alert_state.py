@@ -10,14 +10,18 @@ import msgspec
 from projections.linked import Links
 from projections.sla.signals import CauseRaised
 
-__all__ = ["NEXT", "OPEN_MAX", "Alert", "AlertDoing", "AlertState", "AlertsState", "Cell", "Heard", "day_of"]
+__all__ = ["NEXT", "OPEN_MAX", "OVER_MAX", "Alert", "AlertDoing", "AlertState", "AlertsState", "Cell", "Heard", "day_of"]
 
 OPEN_MAX: Final = 128
 """Open alerts of one customer; above it the oldest is given up: its row stays, and nothing ends it any more."""
 
+OVER_MAX: Final = 64
+"""Alerts that are over and whose ids are still known."""
+
 Cell = str | int | bool | None | list[str]
 """What a column of an alert's row may hold, as the state keeps it."""
 
+_UNANSWERED: Final = "unanswered"
 _DAY_US: Final = 86_400_000_000
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 
@@ -83,6 +87,16 @@ class Alert(msgspec.Struct, array_like=True):
     silent: bool = False
     ended_as: str = "retracted"
 
+    def stands_for(self, cause: CauseRaised) -> bool:
+        """Tell whether it stands for this cause too: it is its own, or another attempt under one rule.
+
+        What is told to people never joins what was told to nobody.
+        """
+        if cause.cause_id in self.causes:
+            return True
+        attempt = cause.kind == _UNANSWERED and (self.kind, self.name) == (cause.kind, cause.name)
+        return attempt and (cause.silent or not self.silent)
+
     @classmethod
     def of(cls, alert_id: str, cause: CauseRaised, customer_id: str, deliver_at: int) -> "Alert":
         """Return the alert that a cause raises."""
@@ -139,7 +153,7 @@ class AlertsState(msgspec.Struct, array_like=True):
     """The alerts of one customer by id: those that are open, and the last ones that are over.
 
     `links`: the customers that are one with this one; `heard`: what was asked of alerts that may still come from them; `handed`: of one
-    that is linked away, by cause, its alert and whether somebody had it in hand.
+    that is linked away, by cause, its alert and whether somebody had it in hand; `by_hand`: of those that are over the ones that a person resolved.
     """
 
     tenant: str
@@ -149,6 +163,13 @@ class AlertsState(msgspec.Struct, array_like=True):
     links: Links = msgspec.field(default_factory=Links)
     heard: list[Heard] = msgspec.field(default_factory=list)
     handed: dict[str, tuple[str, bool]] = msgspec.field(default_factory=dict)
+    by_hand: list[str] = msgspec.field(default_factory=list)
+
+    def end(self, alert_id: str, *, by_hand: bool = False) -> None:
+        """Remember that an alert is over; `by_hand`: since a person said so."""
+        for kept in (self.over, self.by_hand) if by_hand else (self.over,):
+            kept.append(alert_id)
+            del kept[:-OVER_MAX]
 
 
 @lru_cache(maxsize=4096)

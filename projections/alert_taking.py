@@ -9,12 +9,12 @@ from typing import Final
 import msgspec
 
 from projections.alert_calendar import deliver_at_us
-from projections.alert_commands import HOLD_DEFAULT_S, OVER_MAX, carry_out, end, wake_name
+from projections.alert_commands import HOLD_DEFAULT_S, carry_out, end, wake_name
 from projections.alert_signals import AlertAcknowledged, AlertClosed, AlertOpened, AlertTaken
-from projections.alert_state import Alert, AlertsState, AlertState, Heard
+from projections.alert_state import Alert, AlertState, Heard
 from projections.alert_telling import Telling, command_row
 from projections.kernel import Delete, Disarm, Effect
-from projections.sla.signals import CauseHanded, CauseTaken
+from projections.sla.signals import CauseHanded, CauseRaised, CauseTaken
 from schemas import events
 from schemas.events import EVENT_TYPES, Header
 from schemas.record import Event
@@ -52,23 +52,35 @@ def hand_over(telling: Telling, handed: CauseHanded) -> None:
     telling.effects.append(Effect(moved.TYPE, moved.header.customer_id, moved))
 
 
-def take_over(telling: Telling, taken: CauseTaken) -> None:
-    """Go on with an alert that was another customer's: as it stood there, and with what was asked of it since."""
-    state, cause = telling.state, taken.cause
-    alert = state.open.get(taken.alert_id) or next((one for one in state.open.values() if cause.cause_id in one.causes), None)
-    if alert is not None:
-        _join(telling, alert, taken)
-        if alert.id != taken.alert_id and taken.alert_id not in state.over:  # two alerts for one cause: the one from there ends
-            other = _opened(telling, taken)
-            other.causes.clear()
-            end(telling, other, why="merged", at_us=telling.at.occurred_at_us)
-    elif taken.alert_id not in state.over:
+def take_over(telling: Telling, taken: CauseTaken) -> bool:
+    """Go on with an alert that was another customer's: as it stood there, and with what was asked of it since.
+
+    It ends here (`merged`) where another alert stands for its cause already. Return False if it was over here, by itself, before this cause of
+    it came: then nobody looks after the cause.
+    """
+    state, cause, alert_id = telling.state, taken.cause, taken.alert_id
+    here = state.open.get(alert_id) or next((one for one in state.open.values() if _stands_for(one, cause)), None)
+    if alert_id not in state.open and alert_id not in state.over:
         alert = _opened(telling, taken)
-        _carry_out(telling, taken.alert_id, before_us=taken.until_us)
+        _carry_out(telling, alert_id, before_us=taken.until_us)
         if taken.acknowledged and not alert.acknowledged:
             _acknowledge(telling, alert)
-        telling.signals.append(AlertTaken(alert_id=taken.alert_id, until_us=taken.until_us, over=cause.over))
-        _carry_out(telling, taken.alert_id)
+        telling.signals.append(AlertTaken(alert_id=alert_id, until_us=taken.until_us, over=cause.over or here is not None))
+        _carry_out(telling, alert_id)
+        if here is None:
+            return True
+        if alert_id in state.open:
+            end(telling, alert, why="merged", at_us=telling.at.occurred_at_us)
+    if alert_id in state.by_hand:
+        return True
+    if here is not None:
+        _join(telling, here, taken)
+    return here is not None or cause.over
+
+
+def _stands_for(alert: Alert, cause: CauseRaised) -> bool:
+    """Tell whether an alert that is here stands for a cause from elsewhere. One that is over joins no other attempts: its own alert ends with it."""
+    return cause.cause_id in alert.causes if cause.over else alert.stands_for(cause)
 
 
 def hear(telling: Telling, event: Event, alert_id: str) -> None:
@@ -88,7 +100,7 @@ def hear(telling: Telling, event: Event, alert_id: str) -> None:
     telling.state.heard.append(Heard(alert_id, type(event).TYPE, header.id, header.occurred_at_us, appended_us, header.actor_id, fields))
     del telling.state.heard[:-HEARD_MAX]
     if told_there and isinstance(event, events.AlertResolveRequested):
-        _over(telling.state, alert_id)
+        telling.state.end(alert_id, by_hand=True)
     if not told_there:
         outcome = "closed" if alert_id in telling.state.over else "unknown_alert"
         telling.rows.append(command_row(event, alert_id, telling.state.customer_id, outcome))
@@ -102,7 +114,7 @@ def forget_all(telling: Telling) -> None:
             telling.timers.append(Disarm(wake_name(alert)))
         telling.row(alert, state=AlertState.RESOLVED.value, resolved_at=at_us, reason="erased")
         telling.signals.append(AlertClosed(alert_id=alert.id, why="erased", by=None, at_us=at_us))
-        _over(state, alert.id)
+        state.end(alert.id)
     state.open.clear()
     state.heard.clear()
     telling.summary()
@@ -114,11 +126,6 @@ def _opened(telling: Telling, taken: CauseTaken) -> Alert:
     telling.open(alert)
     telling.signals.append(AlertOpened(alert_id=taken.alert_id, cause=cause, taken=True))
     return alert
-
-
-def _over(state: AlertsState, alert_id: str) -> None:
-    state.over.append(alert_id)
-    del state.over[:-OVER_MAX]
 
 
 def _join(telling: Telling, alert: Alert, taken: CauseTaken) -> None:

@@ -21,7 +21,6 @@ from schemas.record import Event
 
 __all__ = ["OPEN_MAX", "Alerts"]
 
-_UNANSWERED: Final = "unanswered"
 _LINKS: Final[frozenset[type[Event]]] = frozenset({events.IdentityLinked, events.IdentityUnlinked, events.PrivacyErased})
 
 
@@ -61,7 +60,8 @@ class Alerts:
         elif isinstance(signal, CauseRaised):
             _raise(telling, signal)
         elif isinstance(signal, CauseTaken):
-            take_over(telling, signal)
+            if not take_over(telling, signal):
+                _raise(telling, signal.cause)
         elif isinstance(signal, CauseEnded):
             _end_cause(telling, signal)
         return telling.step()
@@ -99,7 +99,7 @@ def _follow(telling: Telling, event: Event) -> None:
 
 def _raise(telling: Telling, cause: CauseRaised) -> None:
     state = telling.state
-    known = next((alert for alert in state.open.values() if _takes(alert, cause)), None)
+    known = next((alert for alert in state.open.values() if alert.stands_for(cause)), None)
     if known is not None:
         if cause.cause_id not in known.causes:
             known.causes.append(cause.cause_id)
@@ -128,17 +128,6 @@ def _raise(telling: Telling, cause: CauseRaised) -> None:
             deliver_at_us=alert.columns["deliver_at"],
         )
     telling.signals.append(AlertOpened(alert_id=alert_id, cause=cause))
-
-
-def _takes(alert: Alert, cause: CauseRaised) -> bool:
-    """Tell whether an open alert stands for this cause too: it is its own, or another attempt under one rule.
-
-    What is told to people never joins what was told to nobody.
-    """
-    if cause.cause_id in alert.causes:
-        return True
-    attempt = cause.kind == _UNANSWERED and (alert.kind, alert.name) == (cause.kind, cause.name)
-    return attempt and (cause.silent or not alert.silent)
 
 
 def _end_cause(telling: Telling, ended: CauseEnded) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from projections.kernel import Config, Subject
 from projections.registry import Group
 from schemas.codec import Codec, Head
+from schemas.events import ClockMoved
 from streams.books import Books
 from streams.copy_run import CopyRun
 from streams.engine import SETTLE_S
@@ -38,7 +39,7 @@ class Alone(msgspec.Struct):
     `rows` are in the order in which they take effect, tables by physical names, without states: `RowImage` (`streams/rebuild/row_image.py`)
     tells how they then stand. `states` are MessagePack by projection, `timers` too (`streams/armed.py`; empty: none armed). `done`
     records were folded; the one at `failed_at` could not be, for the reason `failure`, and neither were those behind it. `entry` is as
-    the engine's cache has it; `runs` are the copies that its records ask for.
+    the engine's cache has it; `runs` are the copies that its records ask for, `handed` what it hands over to whom it is linked to.
     """
 
     rows: list[RowWrite]
@@ -50,6 +51,7 @@ class Alone(msgspec.Struct):
     failure: Failure | None = None
     failed_at: Place | None = None
     runs: list[CopyRun] = []
+    handed: list[ClockMoved] = []
 
 
 class Lone:
@@ -194,6 +196,7 @@ def _keep(alone: Alone, fold: Fold) -> None:
     alone.rows += fold.own
     alone.tallies += fold.tallies
     alone.runs += fold.runs
+    alone.handed += [effect.payload for effect in fold.effects if isinstance(effect.payload, ClockMoved)]
 
 
 def _by_partition(records: Iterable[PlacedRecord]) -> list[tuple[int, list[RawRecord]]]:

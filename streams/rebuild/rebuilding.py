@@ -10,8 +10,8 @@ The owner of the partition does it when it reads the record, at offset n, so no 
 A link that was undone (`identity.unlinked`) asks for one of both its customers, in every group and version: what it takes out of their records
 (`streams/identity/apart.py`) is in the first fold and not in the second.
 
-No effect of the two folds is sent: what the customer lived through was told then, or is past. What falls due from then on is told, and
-what stands on a compacted topic is published anew.
+No effect of the two folds is sent: what the customer lived through was told then, or is past. What falls due from then on is told,
+what stands on a compacted topic is published anew, and who goes back to another customer hands over to that one what it could not before.
 If the second fold fails too, the customer waits (on), and everything but the exclusions is as it was. All of it may be repeated after
 a crash at any point: how the customer stood is noted before anything is changed, and figures know the offset up to which they count.
 """
@@ -247,6 +247,9 @@ class Rebuilder:
         work.fan_out[:0], work.own[:0] = fan_out, own
         work.tallies += tally_differences(folds.before.tallies, after.tallies, asked.place.offset, asked.ts_us)
         work.effects += self._snapshots(asked, after.entry)
+        if isinstance(asked.event, IdentityUnlinked) and asked.event.from_ == subject.id and self._speaks(asked.place):
+            known = {moved.header.id for moved in folds.before.handed}
+            work.effects += [Effect(moved.TYPE, moved.header.customer_id, moved) for moved in after.handed if moved.header.id not in known]
 
     def _snapshots(self, asked: _Asked, entry: SubjectEntry) -> list[Effect]:
         """Return what now stands on compacted topics: it says how things are, not that something happened, so it is told again."""

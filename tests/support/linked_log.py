@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from projections.digest import Difference, difference
+from projections.kernel import Effect
 from projections.registry import GROUPS, Group
 from projections.rules import Config, LadderStep, Policy, Rulebook, UnansweredRule
 from schemas.codec import Codec
@@ -149,7 +150,10 @@ def partition_of(key: str) -> int:
 
 
 class Worker:
-    """Runs both groups over a store, the view before care. It speaks if `speaks`: else it neither copies nor gives back."""
+    """Runs both groups over a store, the view before care. It speaks if `speaks`: else it neither copies nor gives back.
+
+    `said` is (kind, key) of all that it said, `effects` are the same whole.
+    """
 
     def __init__(self, log: LinkedLog, into: MemoryStore | None = None, *, groups: Sequence[Group] = (VIEW, CARE), speaks: bool = True) -> None:
         self.log = log
@@ -157,6 +161,7 @@ class Worker:
         self.groups = groups
         self.speaks = speaks
         self.said: list[tuple[str, str]] = []
+        self.effects: list[Effect] = []
         self._driven: dict[str, _Driven] = {}
 
     async def open(self, lives: int = 10**9) -> "Worker":
@@ -222,6 +227,7 @@ class _Driven:
         await self.store.write(work.fan_out)
         for effect in work.effects:
             self.worker.said.append((effect.kind, effect.key))
+            self.worker.effects.append(effect)
             if DESTINATIONS[effect.kind].loop_back and self.worker.speaks:
                 self.worker.log.append(effect.key, CODEC.encode(effect.payload))
         await self.store.write(work.own)

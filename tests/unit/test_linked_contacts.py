@@ -45,6 +45,47 @@ def test_attempts_of_one_alert_go_over_together(order: tuple[int, ...]) -> None:
     assert [e for e in kinds(person, "alert", "unanswered") if e[1] == C] == []
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_attempts_under_both_handles_are_one_alert_with_a_count(order: tuple[int, ...]) -> None:
+    person = OnePerson(RULES).happen(missed(P), missed(C, "09:10", "k-2"), missed(P, "09:20", "k-3"))
+    streams = linked(person, "11:00")
+    first, second = [alert.alert_id for _, alert in person.said("alert.raised")]
+    for number in order:
+        person.happen(*streams[number])
+    person.world.advance_to(time_us("15:00"))
+    (row,) = open_alerts(person)
+    assert (row["alert_id"], row["attempts"], row["customer_id"]) == (second, 3, C)
+    assert [(key, alert.alert_id, alert.reason) for key, alert in person.said("alert.resolved")] == [(C, first, "merged")]
+    person.happen(shop(C, "16:00"))
+    assert open_alerts(person) == []
+    assert {what[0] for what in net(person.world.effects)} == {"contact"}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_an_attempt_still_has_an_alert_when_the_one_that_raised_it_is_taken_back(order: tuple[int, ...]) -> None:
+    """The shop had answered the first call in time; the second one came after that, and nobody answered it."""
+    person = OnePerson(RULES).happen(missed(P), shop(C, "09:30"), missed(P, "09:40", "k-2"))
+    streams = linked(person, "11:00")
+    for number in order:
+        person.happen(*streams[number])
+    person.world.advance_to(time_us("15:00"))
+    assert [(row["contact"], row["state"]) for row in person.world.rows()["unanswered"]] == [("k-1", "answered"), ("k-2", "unanswered")]
+    (row,) = open_alerts(person)
+    assert net(person.world.effects) == {("contact", P, "k-2", "missed"): 1, ("alert", row["alert_id"]): 1}
+
+
+def test_an_alert_that_a_person_resolved_here_is_not_raised_again_by_the_rest_of_its_attempts() -> None:
+    person = OnePerson(RULES).happen(missed(P), missed(P, "09:10", "k-2"))
+    link, copies, (first, *rest) = linked(person, "11:00")
+    person.happen(*link, *copies, first)
+    (alert,) = open_alerts(person)
+    by = {"alert_id": alert["alert_id"], "actor_kind": "agent", "actor_id": "sup-1", "channel": "backoffice"}
+    person.happen(make(events.AlertResolveRequested, at="11:01", customer=C, reason="done", **by), *rest)
+    person.world.advance_to(time_us("15:00"))
+    assert open_alerts(person) == []
+    assert [key for key, _ in person.said("alert.raised")] == [P]
+
+
 def test_a_missed_call_is_not_told_before_all_copies_are_there() -> None:
     person = OnePerson(RULES).happen(missed(P))
     link, copies, moved = linked(person, "09:10")
