@@ -34,6 +34,7 @@ from streams.store.cassandra import CassandraStore
 from streams.store.catalogue import keyring_tables
 from streams.store.data_keys import CassandraDataKeys
 from streams.store.manifests import Manifests
+from streams.wall_clock import now_us
 from touchline.channel_topics import ChannelTopics
 from touchline.keyring.keyfile import KeyFile
 from touchline.keyring.keyring import Keyring
@@ -60,10 +61,10 @@ class _Intake:
         self.codec = Codec()
         self.counted = CountedStore(store)
         self.keys = KeyFile.load_or_create(settings.key_file)
-        keyring = Keyring(CassandraDataKeys(store.beside(settings.keyring_keyspace, keyring_tables()), _now_us), self.keys.wrapper, self.codec)
+        keyring = Keyring(CassandraDataKeys(store.beside(settings.keyring_keyspace, keyring_tables()), now_us), self.keys.wrapper, self.codec)
         self.sealer = Sealer(keyring, self.codec, self.keys.index_key, settings.default_region)
         self.producer = Producer(settings.brokers, delivery_timeout_s=600)
-        self.manifests = Manifests(store, KnownChunk, Note, _now_us)
+        self.manifests = Manifests(store, KnownChunk, Note, now_us)
 
     async def whole(self, source: Input) -> int:
         """Import as the product does; return how many events were accepted."""
@@ -79,7 +80,7 @@ class _Intake:
             ),
             manifests=self.manifests,
             channels=ChannelTopics(settings, self.codec),
-            clock_us=_now_us,
+            clock_us=now_us,
             topic_prefix=settings.topic_prefix,
             future_max_s=settings.future_max_s,
         )
@@ -91,15 +92,15 @@ class _Intake:
         while (chunk := self._read(source, clock)) is not None:
             drafts = [slot for slot in chunk.slots if isinstance(slot, Draft)]
             with clock.of("check and hash"):
-                now_us, contents = _now_us(), [canonical(draft) for draft in drafts]
+                at_us, contents = now_us(), [canonical(draft) for draft in drafts]
                 for draft, content in zip(drafts, contents, strict=True):
-                    check(draft, now_us=now_us, future_max_s=self.settings.future_max_s)
+                    check(draft, now_us=at_us, future_max_s=self.settings.future_max_s)
                     repeats.look(draft, content)
                 manifest.known(0, contents)
             with clock.of("keys"):
-                await self.sealer.prepare(drafts, now_us)
+                await self.sealer.prepare(drafts, at_us)
             with clock.of("seal and encode"):
-                records = [self._record(draft, now_us) for draft in drafts]
+                records = [self._record(draft, at_us) for draft in drafts]
             with clock.of("produce"):
                 for topic, key, value in records:
                     self.producer.produce(topic, key, value)
@@ -156,10 +157,6 @@ async def _run(spec: Specification) -> dict[str, Imported]:
 
 def _opened(path: str) -> BinaryIO:
     return Path(path).open("rb")
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000
 
 
 def main(arguments: Sequence[str]) -> None:

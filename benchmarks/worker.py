@@ -1,14 +1,19 @@
 """A measured worker: the product's own driver and runner over a log that is there already, until its end; then it stops itself.
 
-python -m benchmarks.worker SPEC        options: group (job, view, resolver), host (faust, bare), sample_every
+    python -m benchmarks.worker SPEC        options: group (job, view, resolver), host (faust, bare), sample_every, warm, forgets
+
+The first `warm` records are not measured. A resolver that `forgets` asks the store, with every poll, whose all of its handles are.
 """
 
 import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from contextvars import ContextVar
+from itertools import count
+from typing import Any, Final
 
 import msgspec
 
@@ -19,20 +24,22 @@ from connectors.producer import Producer
 from projections.registry import GROUPS, Group
 from projections.timeline import Timeline
 from schemas.codec import Codec
-from schemas.topics import CHANNELS
-from streams.assembly import resolver_group
+from streams.assembly import resolver_linker, resolver_runner
 from streams.cluster import Place
 from streams.consumption import Consumption
 from streams.engine import Engine
 from streams.hosted import Runner
+from streams.identity.claim import Claim
+from streams.identity.linker import Linker
+from streams.identity.linking_rules import Linkable
+from streams.identity.roots import Roots
 from streams.live import build_app, run_worker
 from streams.outbox import KafkaEffects
 from streams.records import Batch
-from streams.resolver import ResolverRunner
-from streams.resolving import Resolver
+from streams.relay import Relay
 from streams.runner import GroupRunner
 from streams.store.cassandra import CassandraStore
-from streams.store.catalogue import known_tables
+from streams.store.catalogue import control_tables, known_tables
 from touchline.logging import configure_logging
 from touchline.settings import Settings
 
@@ -42,6 +49,9 @@ JOB = Group("job", 1, (Timeline(),))
 """The benchmark job: one timeline row and one state row per event."""
 
 GROUPS_MEASURED = {"job": JOB, "view": GROUPS["view"]}
+
+_FORGETS_S: Final = 1000.0
+"""By how much a resolver's clock goes on between two looks if it is to forget: more than it ever believes what it read."""
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -53,27 +63,32 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a worker reports. `threads`: CPU seconds by the name of the thread."""
+    """What a worker reports. `threads`: CPU seconds by the name of the thread; `links_ms`: how long each link took, those of the warm-up too."""
 
     usage: Usage
     samples: list[Sample] = []
     threads: dict[str, float] = {}
+    links_ms: list[float] = []
 
 
 class _Metered:
-    """Stops the clock when the last record is written. The clock runs from the assignment on, before anything is fetched."""
+    """Stops the clock when the last record is written. It runs from the assignment on, before anything is fetched, or from the warm-up's end."""
 
-    def __init__(self, spec: Specification) -> None:
+    def __init__(self, spec: Specification, store: CountedStore) -> None:
         self.done = 0
         self.samples: list[Sample] = []
-        self.store: CountedStore | None = None
+        self.links_ms: list[float] = []
         self.engine: Engine | None = None
         self._spec = spec
+        self._store = store
         self._meter = Meter(spec.pids)
+        self._warm = int(spec.options.get("warm", 0))
         self._sample_every = int(spec.options.get("sample_every", 0))
+        self._before = (0, 0, 0)
 
     def start(self) -> None:
         """Start the clock."""
+        self._before = (self.done, self._store.rows, self._store.requests)
         self._meter.start()
 
     async def passed(self, batches: Sequence[Batch], drain: Callable[[], Awaitable[None]]) -> None:
@@ -82,70 +97,74 @@ class _Metered:
         self.done += sum(len(batch.records) for batch in batches)
         if self._sample_every and self.done // self._sample_every > before // self._sample_every:
             self.samples.append(Sample(self.done, rss_mb(), self.engine.cached_subjects if self.engine else 0))
+        if before < self._warm <= self.done:
+            await drain()
+            self.start()
         if before < self._spec.events <= self.done:
             await drain()
-            store = self.store
-            usage = self._meter.usage(self.done, rows=store.rows if store else 0, requests=store.requests if store else 0)
-            report(self._spec, Found(usage, self.samples, self._meter.by_thread()))
+            done, rows, requests = self._before
+            usage = self._meter.usage(self.done - done, rows=self._store.rows - rows, requests=self._store.requests - requests)
+            report(self._spec, Found(usage, self.samples, self._meter.by_thread(), self.links_ms))
             os.kill(os.getpid(), signal.SIGINT)
 
+    def watch(self, runner: Runner) -> None:
+        """Stand at both ends of the product's runner."""
+        assign, run = runner.assign, runner.run
 
-class _Group(GroupRunner):
-    """The product's runner with a meter at its two ends."""
+        async def assigned(places: Sequence[Place]) -> dict[Place, int | None]:
+            starts = await assign(places)
+            self.start()
+            return starts
 
-    metered: _Metered
+        async def ran(batches: Sequence[Batch]) -> None:
+            await run(batches)
+            await self.passed(batches, runner.drain)
 
-    async def assign(self, places: Sequence[Place]) -> dict[Place, int | None]:
-        starts = await super().assign(places)
-        self.metered.start()
-        return starts
+        runner.assign, runner.run = assigned, ran  # type: ignore[method-assign]  # the product's own, whichever runner it is
 
-    async def run(self, batches: Sequence[Batch]) -> None:
-        await super().run(batches)
-        await self.metered.passed(batches, self.drain)
+    def time(self, linker: Linker) -> None:
+        """Note how long each link takes, from the record that asks for it."""
+        settle, link = linker.settle, linker.link
+        is_linked = ContextVar("is_linked", default=False)
 
+        async def linked(one: Claim, target: Claim, **how: Any) -> bool:  # noqa: ANN401 - handed on as it came
+            made = await link(one, target, **how)
+            is_linked.set(is_linked.get() or made)
+            return made
 
-class _Resolver(ResolverRunner):
-    """The same for the resolver."""
+        async def timed(asked: Linkable) -> None:
+            is_linked.set(False)
+            began_s = time.perf_counter()
+            await settle(asked)
+            if is_linked.get():
+                self.links_ms.append((time.perf_counter() - began_s) * 1000)
 
-    metered: _Metered
-
-    async def assign(self, places: Sequence[Place]) -> dict[Place, int | None]:
-        starts = await super().assign(places)
-        self.metered.start()
-        return starts
-
-    async def run(self, batches: Sequence[Batch]) -> None:
-        await super().run(batches)
-        await self.metered.passed(batches, self.drain)
+        linker.settle, linker.link = timed, linked  # type: ignore[method-assign]
 
 
 async def _built(spec: Specification, settings: Settings) -> tuple[list[Runner], Callable[[], Awaitable[None]]]:
-    """Build the runner as `streams/assembly.py` does, with the group and the meter of the specification."""
-    codec, producer, metered = Codec(), Producer(settings.brokers), _Metered(spec)
-    name = spec.options["group"]
-    if name == "resolver":
-        resolver = _Resolver(
-            Resolver(codec, future_max_s=settings.future_max_s),
-            producer,
-            codec,
-            topics=[settings.topic(f"channel.{channel}") for channel in CHANNELS],
-            interaction=settings.topic("interaction"),
-            quarantine=settings.topic("quarantine"),
-            group_id=resolver_group(settings),
-        )
-        resolver.metered = metered
-
-        async def nothing() -> None:
-            pass
-
-        return [resolver], nothing
-    group = GROUPS_MEASURED[name]
-    store = CountedStore(await CassandraStore.connect(settings, known_tables([group])))
-    engine = Engine(group, codec, tenant=settings.tenant, cached_subjects_max=settings.cached_subjects_max)
-    runner = _Group(engine, store, KafkaEffects(producer, codec, settings.topic), topic=settings.topic("interaction"))
-    runner.metered, metered.store, metered.engine = metered, store, engine
+    """Build the runner as `streams/assembly.py` does, with the group and the meter of the specification. It reads from the log's beginning."""
+    codec, producer = Codec(), Producer(settings.brokers)
+    group = GROUPS_MEASURED.get(spec.options["group"])
+    tables = control_tables() if group is None else known_tables([group])
+    store = CountedStore(await CassandraStore.connect(settings, tables))
+    metered = _Metered(spec, store)
+    runner: Runner
+    if group is None:
+        linker = resolver_linker(settings, store, codec, _forgetful() if spec.options.get("forgets") else Roots())
+        metered.time(linker)
+        runner = resolver_runner(settings, linker, producer, codec)
+        runner.group_id = f"{settings.keyspace}.{time.time_ns()}"  # nobody has committed anything under it
+    else:
+        metered.engine = Engine(group, codec, tenant=settings.tenant, cached_subjects_max=settings.cached_subjects_max)
+        runner = GroupRunner(metered.engine, store, KafkaEffects(producer, codec, settings.topic), topic=settings.topic("interaction"))
+    metered.watch(runner)
     return [runner], store.close
+
+
+def _forgetful() -> Roots:
+    looks = count()
+    return Roots(clock_s=lambda: next(looks) * _FORGETS_S)
 
 
 async def _bare(spec: Specification, settings: Settings) -> None:
@@ -153,6 +172,8 @@ async def _bare(spec: Specification, settings: Settings) -> None:
     [runner], release = await _built(spec, settings)
     loop, polls = asyncio.get_running_loop(), asyncio.Queue[list[Batch]](settings.batches_in_flight_max)
     consumption = Consumption(runner, settings, polls.put, loop)
+    if isinstance(runner, Relay):
+        runner.commit = consumption.commit
     loop.add_signal_handler(signal.SIGINT, consumption.stop)
     polling = asyncio.ensure_future(asyncio.to_thread(consumption.run))
     folding = asyncio.ensure_future(_folded(polls, consumption, runner))

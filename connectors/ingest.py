@@ -11,34 +11,26 @@ next run of the same file reads the topics from there and leaves out what it fin
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
-import stamina
-import structlog
 
 from connectors.checks import VULNERABILITY_DAYS_MAX, Repeats, check, id_reused
 from connectors.contract import Draft, Rejected
 from connectors.files import Chunk, Input
-from connectors.manifest import KnownChunk, Manifest, ManifestStore, Note, canonical
+from connectors.manifest import KnownChunk, Manifest, ManifestStore, canonical
 from connectors.pace import Pace
-from connectors.ports import Appends, ChannelLog, Encodes, Place, Seals
+from connectors.patience import patiently
+from connectors.ports import Appends, ChannelLog, Encodes, Seals
 from connectors.quarantine import Quarantine
+from connectors.run_note import RunNote
 from connectors.tally import Counts, Result
 from schemas.topics import CHANNELS, channel_topic
-from touchline.errors import Misconfigured, Refused, Retryable
+from touchline.errors import Misconfigured, Refused
 
 __all__ = ["Importer"]
 
-log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
-
-WAIT_MAX_S: Final = 300.0
-"""How long an unwell broker or store is waited out before the import gives up; it can be resumed."""
-
-_NOTE_EVERY_CHUNKS: Final = 100
 _REJECTED_KEPT_MAX: Final = 100
 _POLL_S: Final = 0.25
 
@@ -89,10 +81,9 @@ class Importer:
         self._manifest = Manifest(index_key)
         self._repeats = Repeats()
         self._found: set[tuple[str, str]] = set()
-        self._run: bytes | None = None
+        self._note: RunNote | None = None
         self._source = ""
         self._done = 0
-        self._noted_at: int | None = None
         self._finishing: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self.result = Result()
@@ -104,8 +95,8 @@ class Importer:
     async def run(self, file: Input) -> Result:
         """Import the file. Raises `Retryable` if broker or store stay away, `Misconfigured` if topics are missing; both resumable."""
         self._source = file.source
-        self._manifest = Manifest(self._index_key, await self._patiently(lambda: self._manifests.load(self._tenant, self._source)))
-        starts = await self._patiently(self._channels.ends)
+        self._manifest = Manifest(self._index_key, await patiently(lambda: self._manifests.load(self._tenant, self._source)))
+        starts = await patiently(self._channels.ends)
         if missing := sorted(set(self._topics.values()) - {place.topic for place in starts}):
             raise Misconfigured(f"there is no topic {missing[0]}.", next_step="run `touchline topics create`.")
         for rejected in file.rejected:
@@ -120,11 +111,10 @@ class Importer:
                 self._tell(chunk.done, self.result.counts)
         finally:
             await self._finished()
-        await self._patiently(self._producer.drain)  # what was quarantined last
-        if self._run is not None and self._noted_at is not None:
-            run = self._run
-            await self._patiently(lambda: self._manifests.clear(self._tenant, self._source, run))
-        ends = await self._patiently(self._channels.ends)
+        await patiently(self._producer.drain)  # what was quarantined last
+        if self._note is not None:
+            await self._note.clear()
+        ends = await patiently(self._channels.ends)
         self.result.grown_to = {place: end for place, end in ends.items() if end > starts.get(place, 0)}
         self.result.interrupted = self._stopping.is_set()
         self.result.counts.check()
@@ -132,7 +122,7 @@ class Importer:
 
     async def _chunk(self, position: int, chunk: Chunk) -> None:
         """Take one chunk through all steps but its acknowledgement, which is waited for while the next one is sealed."""
-        if self._run is None:
+        if self._note is None:
             await self._recall(chunk)
         now_us, counts = self._clock_us(), self.result.counts
         drafts: list[Draft | None] = []
@@ -172,15 +162,14 @@ class Importer:
 
     async def _send(self, position: int, new: Sequence[_Offered], contents: list[bytes | None]) -> None:
         """Seal and append what is new of a chunk, and let its acknowledgement and its manifest row follow behind."""
+        records = await self._sealed(new, contents) if self._pace is None else []  # while the chunk before is on its way
+        await self._finished()
+        if self._note is not None:
+            await self._note.write(position, self._shift_us)
         if self._pace is None:
-            records = await self._sealed(new, contents)  # while the chunk before is on its way
-            await self._finished()
-            await self._note(position)
             self._append(records)
             accepted = len(records)
         else:
-            await self._finished()
-            await self._note(position)
             await self._in_time(self._pace, new, contents)
             accepted = 0
         left_out = tuple(at for at, content in enumerate(contents) if content is None)
@@ -191,7 +180,7 @@ class Importer:
         """Return topic, key and value of each record; what cannot be encoded is rejected and taken out of `contents`."""
         now_us = self._clock_us()
         drafts = [one.draft for one in new]
-        await self._patiently(lambda: self._sealer.prepare(drafts, now_us))
+        await patiently(lambda: self._sealer.prepare(drafts, now_us))
         records = []
         for one in new:
             try:
@@ -227,7 +216,7 @@ class Importer:
     async def _now(self, new: Sequence[_Offered], contents: list[bytes | None]) -> None:
         records = await self._sealed(new, contents)
         self._append(records)
-        await self._patiently(self._producer.drain)
+        await patiently(self._producer.drain)
         self.result.counts.accepted += len(records)
         self._tell(self._done, self.result.counts)
 
@@ -238,8 +227,8 @@ class Importer:
 
     async def _finish(self, chunk: KnownChunk, accepted: int) -> None:
         """Wait for the acknowledgement; only then the records count as accepted and the manifest knows them."""
-        await self._patiently(self._producer.drain)
-        await self._patiently(lambda: self._manifests.add(self._tenant, self._source, chunk))
+        await patiently(self._producer.drain)
+        await patiently(lambda: self._manifests.add(self._tenant, self._source, chunk))
         self._manifest.remember(chunk)
         self.result.counts.accepted += accepted
 
@@ -248,30 +237,16 @@ class Importer:
             finishing, self._finishing = self._finishing, None
             await finishing
 
-    async def _note(self, position: int) -> None:
-        """Say from where this run's records may lie. Renewed now and then, so that a resumed run has little to read."""
-        if self._run is None or (self._noted_at is not None and position < self._noted_at + _NOTE_EVERY_CHUNKS):
-            return
-        offsets: dict[str, dict[int, int]] = {}
-        for place, end in (await self._patiently(self._channels.ends)).items():
-            offsets.setdefault(place.topic, {})[place.partition] = end
-        run, note = self._run, Note(offsets, self._shift_us)
-        await self._patiently(lambda: self._manifests.note(self._tenant, self._source, run, note))
-        self._noted_at = position
-
     async def _recall(self, chunk: Chunk) -> None:
         """Look for the note of an interrupted run of the same file, and for what it had sent."""
         first = next((slot for slot in chunk.slots if isinstance(slot, Draft)), None)
         if first is None:
             return
-        run = self._run = self._manifest.hash_of([canonical(first)])
-        note = await self._patiently(lambda: self._manifests.noted(self._tenant, self._source, run))
-        if note is None:
-            return
-        self._shift_us, self._noted_at = note.shift_us, 0
-        offsets = {Place(topic, partition): end for topic, ends in note.offsets.items() for partition, end in ends.items()}
-        self._found = await self._patiently(lambda: self._channels.ids_from(offsets))
-        log.info("import_resumed", source=self._source, found=len(self._found))
+        run = self._manifest.hash_of([canonical(first)])
+        self._note = RunNote(self._manifests, self._channels, tenant=self._tenant, source=self._source, run=run)
+        if (left := await self._note.recall()) is not None:
+            note, self._found = left
+            self._shift_us = note.shift_us
 
     def _moved(self, draft: Draft) -> Draft:
         """Return the draft with its times shifted, and without the append time of a file: the broker's is the true one."""
@@ -296,17 +271,6 @@ class Importer:
 
     def _is_over(self) -> bool:
         return self._stopping.is_set() or self.result.stopped_by is not None
-
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Wait out what is `Retryable`, saying so, for `WAIT_MAX_S` at the most."""
-        async for attempt in stamina.retry_context(on=Retryable, attempts=None, timeout=WAIT_MAX_S, wait_initial=0.1, wait_max=5.0):
-            with attempt:
-                try:
-                    return await call()
-                except Retryable as error:
-                    log.warning("import_waiting", attempt=attempt.num, reason=error.what)
-                    raise
-        raise AssertionError
 
 
 def _silent(done: int, counts: Counts) -> None:

@@ -5,8 +5,7 @@ from typing import Any
 import msgspec
 
 from streams.plain import utc
-from streams.store.columns import Row, integer, text
-from streams.store.port import CellValue
+from streams.store.columns import Row, integer, integer_or_none, text, text_or_none
 
 __all__ = ["AlertView", "CommandView", "StepView"]
 
@@ -68,21 +67,21 @@ class AlertView(msgspec.Struct, frozen=True, kw_only=True):
             customer_id=text(row, "customer_id", ""),
             home_customer_id=text(row, "home_customer_id", ""),
             conversation_id=text(row, "conversation_id", ""),
-            case_id=_text(row["case_id"]),
+            case_id=text_or_none(row, "case_id"),
             channel=text(row, "channel", ""),
-            queue=_text(row["queue"]),
-            priority=_text(row["priority"]),
-            assignee=_text(row["assignee"]),
+            queue=text_or_none(row, "queue"),
+            priority=text_or_none(row, "priority"),
+            assignee=text_or_none(row, "assignee"),
             recipients=recipients if isinstance(recipients, tuple) else (),
-            acknowledged_by=_text(row["acknowledged_by"]),
-            acknowledged_us=_number(row["acknowledged_at"]),
-            held_until_us=_number(row["held_until"]),
-            snoozed_by=_text(row["snoozed_by"]),
-            snoozed_until_us=_number(row["snoozed_until"]),
+            acknowledged_by=text_or_none(row, "acknowledged_by"),
+            acknowledged_us=integer_or_none(row, "acknowledged_at"),
+            held_until_us=integer_or_none(row, "held_until"),
+            snoozed_by=text_or_none(row, "snoozed_by"),
+            snoozed_until_us=integer_or_none(row, "snoozed_until"),
             notes=integer(row, "notes", 0),
-            resolved_us=_number(row["resolved_at"]),
-            resolved_by=_text(row["resolved_by"]),
-            reason=_text(row["reason"]),
+            resolved_us=integer_or_none(row, "resolved_at"),
+            resolved_by=text_or_none(row, "resolved_by"),
+            reason=text_or_none(row, "reason"),
             silent=row["silent"] is True,
         )
 
@@ -110,13 +109,13 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             step=integer(row, "step"),
             at_us=integer(row, "at", 0),
-            told=_text(row["told"]),
-            after_s=_number(row["after_s"]),
-            reason=_text(row["reason"]),
-            phase=_text(row["phase"]),
-            steps=_number(row["steps"]),
-            ended_us=_number(row["ended_at"]),
-            ended_by=_text(row["ended_by"]),
+            told=text_or_none(row, "told"),
+            after_s=integer_or_none(row, "after_s"),
+            reason=text_or_none(row, "reason"),
+            phase=text_or_none(row, "phase"),
+            steps=integer_or_none(row, "steps"),
+            ended_us=integer_or_none(row, "ended_at"),
+            ended_by=text_or_none(row, "ended_by"),
         )
 
     def json(self) -> dict[str, Any]:
@@ -141,8 +140,8 @@ class CommandView(msgspec.Struct, frozen=True, kw_only=True):
             event_id=text(row, "event_id"),
             kind=text(row, "kind", ""),
             at_us=integer(row, "at", 0),
-            actor=_text(row["actor"]),
-            reason=_text(row["reason"]),
+            actor=text_or_none(row, "actor"),
+            reason=text_or_none(row, "reason"),
             outcome=text(row, "outcome", ""),
         )
 
@@ -162,11 +161,3 @@ def _json(view: msgspec.Struct, renamed: dict[str, str]) -> dict[str, Any]:
         else:
             answer[renamed.get(name, name)] = list(value) if isinstance(value, tuple) else value
     return answer
-
-
-def _text(value: CellValue) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _number(value: CellValue) -> int | None:
-    return value if isinstance(value, int) else None

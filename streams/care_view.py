@@ -13,7 +13,7 @@ from projections.rules import Rulebook
 from projections.sla.calendar import calendar_of
 from projections.sla.matching import ALWAYS_OPEN
 from streams.plain import utc
-from streams.store.columns import Row, integer, text
+from streams.store.columns import Row, integer, integer_or_none, text
 from streams.store.port import GroupVersion, Store
 
 __all__ = ["HOURS_AHEAD", "HOURS_BEHIND", "OPEN", "STATES", "CareReader", "ClockRow", "CustomerCare", "OpenClock"]
@@ -65,16 +65,16 @@ class ClockRow(msgspec.Struct, frozen=True, kw_only=True):
             instance=integer(row, "instance"),
             state=text(row, "state"),
             started_us=integer(row, "started_at"),
-            due_us=_maybe(row, "due_at"),
-            stopped_us=_maybe(row, "stopped_at"),
-            running_since_us=_maybe(row, "running_since"),
+            due_us=integer_or_none(row, "due_at"),
+            stopped_us=integer_or_none(row, "stopped_at"),
+            running_since_us=integer_or_none(row, "running_since"),
             consumed_us=integer(row, "consumed_us", 0),
             target_s=integer(row, "target_s", 0),
             policy=text(row, "policy", ""),
             calendar=text(row, "calendar", ""),
             rules_version=integer(row, "rules_version", 0),
             team=text(row, "team", ""),
-            cancelled_us=_maybe(row, "cancelled_at"),
+            cancelled_us=integer_or_none(row, "cancelled_at"),
         )
 
     @property
@@ -226,8 +226,3 @@ class CareReader:
 def _by_need(clock: ClockRow) -> tuple[int, int, str, str, int]:
     worst_first = ("breached", "running", "paused").index(clock.state)
     return worst_first, clock.due_us or 0, clock.conversation_id, clock.metric, clock.instance
-
-
-def _maybe(row: Row, column: str) -> int | None:
-    value = row[column]
-    return value if isinstance(value, int) else None

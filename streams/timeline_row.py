@@ -5,7 +5,7 @@ from typing import NamedTuple
 import msgspec
 
 from schemas.sealing import SealedItem
-from streams.store.columns import Row, integer, text, text_map
+from streams.store.columns import Row, integer, text, text_map, text_or_none
 
 __all__ = ["ConversationRow", "Position", "TimelineRow", "sealed_item"]
 
@@ -60,10 +60,10 @@ class TimelineRow(msgspec.Struct, frozen=True, kw_only=True):
             type=text(row, "type", ""),
             direction=text(row, "direction", "internal"),
             actor_kind=text(row, "actor_kind", "system"),
-            actor_id=_optional(row, "actor_id"),
-            contact_id=_optional(row, "contact_id"),
-            conversation_id=_optional(row, "conversation_id"),
-            case_id=_optional(row, "case_id"),
+            actor_id=text_or_none(row, "actor_id"),
+            contact_id=text_or_none(row, "contact_id"),
+            conversation_id=text_or_none(row, "conversation_id"),
+            case_id=text_or_none(row, "case_id"),
             hidden=bool(row["hidden"]),
             home_customer_id=text(row, "home_customer_id", ""),
             summary=text_map(row, "summary"),
@@ -101,11 +101,11 @@ class ConversationRow(msgspec.Struct, frozen=True, kw_only=True):
             channels=tuple(sorted(channels)) if isinstance(channels, frozenset) else (),
             opened_at_us=integer(row, "opened_at", 0),
             last_at_us=integer(row, "last_at", 0),
-            last_direction=_optional(row, "last_direction"),
-            last_channel=_optional(row, "last_channel"),
-            assignee=_optional(row, "assignee"),
-            team=_optional(row, "team"),
-            priority=_optional(row, "priority"),
+            last_direction=text_or_none(row, "last_direction"),
+            last_channel=text_or_none(row, "last_channel"),
+            assignee=text_or_none(row, "assignee"),
+            team=text_or_none(row, "team"),
+            priority=text_or_none(row, "priority"),
         )
 
 
@@ -113,7 +113,3 @@ def sealed_item(row: Row, tenant: str, event_id: str) -> SealedItem | None:
     """Return a row's sealed part; None unless both the part and the name of its key are there."""
     sealed, sealed_key = row["sealed"], row["sealed_key"]
     return SealedItem(tenant, event_id, sealed, sealed_key) if isinstance(sealed, bytes) and isinstance(sealed_key, str) else None
-
-
-def _optional(row: Row, column: str) -> str | None:
-    return None if row[column] is None else text(row, column)

@@ -8,7 +8,8 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeVar
 
 from projections.registry import GROUPS
 from schemas.codec import Codec
@@ -23,12 +24,11 @@ from streams.store.parked import ParkedCustomers
 from streams.store.port import GroupVersion, Store
 from streams.versions.versions import Versions
 from streams.wall_clock import now_us
-from touchline.commands.stack import Section
 from touchline.erasures import Erasure, Erasures
 from touchline.errors import Misconfigured, Retryable, TouchlineError
 from touchline.settings import Settings
 
-__all__ = ["WAIT_S", "erasures", "lag", "parked", "quarantined", "versions"]
+__all__ = ["WAIT_S", "Section", "erasures", "lag", "parked", "quarantined", "versions"]
 
 T = TypeVar("T")
 
@@ -42,6 +42,18 @@ _TAIL_RECORDS_MAX: Final = 1000
 _PARKED_SHOWN_MAX: Final = 10
 _ERASING_US: Final = 180_000_000
 """For so long an erasure may be under way before it counts as cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One more table of `status`. `data` is its form under `--json`, by `name`. Any `troubles` make the command exit 1."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    data: Any
+    troubles: tuple[str, ...] = ()
 
 
 class _Known(NamedTuple):

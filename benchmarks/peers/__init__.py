@@ -1,5 +1,5 @@
 """What others would build over the same log and the same tables. Each is a program of its own: `python -m benchmarks.peers.<name> SPEC`.
 
-They do only what the benchmark job asks for: no repeats left out, no crash safety, no order of writes. Where they are cheaper than a
-real program would be, the comparison is the harder for us.
+`loop` stands beside the resolver, the others beside the benchmark job. They do only what that asks for: no repeats left out, no crash
+safety, no order of writes. Where they are cheaper than a real program would be, the comparison is the harder for us.
 """

@@ -9,7 +9,6 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local import downloads, ports, process, stack_file
@@ -18,11 +17,12 @@ from deploy.local.folder import Folder, as_typed
 from deploy.local.java import Mode
 from deploy.local.kafka import Kafka
 from deploy.local.registry import Registry
+from deploy.local.report import Report
 from deploy.local.server import Place, Server
 from deploy.local.stack_file import Entry, StackFile
 from touchline.errors import Misconfigured
 
-__all__ = ["Report", "Stack"]
+__all__ = ["Stack"]
 
 STOP_GRACE_S = 20.0
 """From SIGTERM to SIGKILL."""
@@ -38,21 +38,6 @@ _DYING_S = 5.0
 
 _TRIES = 3
 _POLL_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """One server as it is now. `trouble` says in plain words what is wrong and what to do, or is empty. `died`: it ended by itself."""
-
-    name: str
-    title: str
-    version: str
-    ports: Mapping[str, int]
-    mode: Mode | None
-    life: process.Life | None
-    log: Path
-    trouble: str = ""
-    died: bool = False
 
 
 class Stack:
@@ -137,7 +122,7 @@ class Stack:
         known = stack_file.read(self.file)
         servers = [server for server in self._servers(known) if server.name in known.servers]
         with ThreadPoolExecutor(max(1, len(servers))) as pool:
-            return list(pool.map(lambda server: self._report(server, known.servers[server.name]), servers))
+            return list(pool.map(lambda server: Report.of(server, known.servers[server.name], self._folder, self._pid(server)), servers))
 
     def pid(self, name: str) -> int | None:
         """Return the pid of a living server, or None."""
@@ -270,7 +255,7 @@ class Stack:
             time.sleep(_POLL_S if waiting else 0)
         return []
 
-    # -- stopping and telling
+    # -- stopping
 
     def _end(self, server: Server) -> bool:
         """End every process that carries the server's mark in this stack, and remove its pid file. True if there was one."""
@@ -282,17 +267,6 @@ class Stack:
                 process.signal_and_wait(pid, mark, signal.SIGKILL, STOP_GRACE_S)
         self._folder.pid_file(server.name).unlink(missing_ok=True)
         return bool(found)
-
-    def _report(self, server: Server, entry: Entry) -> Report:
-        pid = self._pid(server)
-        life = process.life_of(pid) if pid is not None else None
-        log = self._folder.log(server.name)
-        if life is None:
-            died = self._folder.pid_file(server.name).exists()
-            trouble = f"{server.title} has died; its log is {as_typed(log)}." if died else f"{server.title} is stopped."
-            return Report(server.name, server.title, entry.version, entry.ports, entry.mode, None, log, f"{trouble} Next: `touchline up`.", died)
-        trouble = "" if server.is_ready(entry.ports) else f"{server.title} runs but does not answer (yet). Next: wait, or `touchline down` and `up`."
-        return Report(server.name, server.title, entry.version, entry.ports, entry.mode, life, log, trouble)
 
 
 _PORTS = "-Dtouchline.ports="

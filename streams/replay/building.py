@@ -25,6 +25,7 @@ from streams.replay.lease import RENEW_EVERY_S, Lease, this_process
 from streams.replay.messages import OnError, Progress, Share
 from streams.replay.planning import BuildPlan, planned, stored_build
 from streams.replay.replay import CHUNK_RECORDS
+from streams.replay.waiting import Waiting
 from streams.replay.writing import TABLE
 from streams.store.port import CellValue, GroupVersion, RowWrite, Store
 from streams.versions.versions import Versions
@@ -52,7 +53,10 @@ class BuildSettings(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """How far a build is. `rate_limit`: what it keeps to (None: nothing); `yielding`: the live version needs the room."""
+    """How far a build is. `rate_limit`: what it keeps to (None: nothing); `yielding`: the live version needs the room.
+
+    In round 0 its partitions are being opened. `waiting`: of what processes wait for, that which has been waited for longest.
+    """
 
     round: int
     records: int
@@ -61,7 +65,7 @@ class Status(msgspec.Struct, frozen=True):
     rate_limit: float | None
     yielding: bool
     live_lag: int | None
-    waiting_s: float
+    waiting: Waiting | None
     processes: list[Progress]
 
 
@@ -163,9 +167,9 @@ class Build:
         crew = self._crew = Crew(shares)
         if self._stopping:
             return self._built(complete=False, began_s=began_s, lag_s=-1.0)
-        await crew.start()
         watching = asyncio.create_task(self._watch(crew))
         try:
+            await crew.start()
             snapshot_s = began_s
             while self._round < ROUNDS_MAX:
                 self._round += 1
@@ -252,7 +256,8 @@ class Build:
             done, now_s = sum(one.records for one in crew.progress), time.monotonic()
             self._per_s = (done - was) / (now_s - was_s)
             was, was_s = done, now_s
-            self._govern(crew)
+            if self._round:
+                self._govern(crew)
             self._say(
                 Status(
                     round=self._round,
@@ -262,7 +267,7 @@ class Build:
                     rate_limit=self._governor.rate,
                     yielding=self._governor.yielding,
                     live_lag=self._lag,
-                    waiting_s=max((one.waiting_s for one in crew.progress), default=0.0),
+                    waiting=max((one.waiting for one in crew.progress if one.waiting), key=lambda one: one.seconds, default=None),
                     processes=crew.progress,
                 )
             )

@@ -72,10 +72,10 @@ class _Child:
         threading.Thread(target=self._listen, args=(loop,), name="replay-parent", daemon=True).start()
         async with self._assembled() as replay:
             self._replay = replay
-            self.tell(Opened(await replay.open(self._share.partitions)))
-            gc.freeze()
-            telling = asyncio.create_task(self._keep_telling())
+            telling = asyncio.create_task(self._keep_telling(replay))
             try:
+                self.tell(Opened(await replay.open(self._share.partitions)))
+                gc.freeze()
                 while not self._stopped and (order := await self._orders.get()) is not None:
                     complete = await replay.run(order.ends)
                     self._tell_progress(replay.done)
@@ -144,13 +144,11 @@ class _Child:
             if rate is not None and self._pace.rate != rate:
                 left_s = 0.0 if self._pace.rate is None else left_s * rate / self._pace.rate
 
-    async def _keep_telling(self) -> None:
+    async def _keep_telling(self, replay: Replay) -> None:
         while True:
             await asyncio.sleep(_TELL_EVERY_S)
-            if self._replay is not None:
-                self._tell_progress(self._replay.done)
+            self._tell_progress(replay.done)
 
     def _tell_progress(self, done: Done) -> None:
-        since = self._replay.patience.waiting_since if self._replay is not None else None
-        waiting_s = 0.0 if since is None else time.monotonic() - since
-        self.tell(Progress(dict(done.offsets), done.records, done.rows, done.withheld, done.expired, done.parked, done.refused, waiting_s))
+        waiting = None if self._replay is None else self._replay.waiting
+        self.tell(Progress(dict(done.offsets), done.records, done.rows, done.withheld, done.expired, done.parked, done.refused, waiting))

@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from streams.replay.waiting import Waiting
 from touchline.settings import Settings
 
 __all__ = ["Go", "OnError", "Opened", "Progress", "Rate", "Rested", "Share", "Stop"]
@@ -47,7 +48,7 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a process is, since it began. `waiting`: it has waited for store or log for so many seconds."""
+    """How far a process is, since it began, and what it waits for at the moment."""
 
     offsets: dict[int, int]
     records: int
@@ -56,7 +57,7 @@ class Progress(msgspec.Struct, frozen=True):
     expired: int
     parked: int
     refused: int
-    waiting_s: float = 0.0
+    waiting: Waiting | None = None
 
 
 class Rested(msgspec.Struct, frozen=True):

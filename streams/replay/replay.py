@@ -27,6 +27,7 @@ from streams.replay.failures import first_failure
 from streams.replay.seen import Seen
 from streams.replay.source import Ahead, Source
 from streams.replay.timers import ReplayTimers
+from streams.replay.waiting import Waiting
 from streams.replay.writing import ReplayWriter
 from streams.store.port import GroupVersion, StateRow, Store
 from streams.takeover import Takeover, take_over
@@ -84,7 +85,6 @@ class Replay:
         self.engine = engine
         self.version = GroupVersion(engine.group.name, engine.group.version)
         self.done = Done()
-        self.patience = Patience(f"{self.version.part}.replay")
         self._store = store
         self._codec = codec
         self._ahead = Ahead(source, chunk_records)
@@ -97,7 +97,7 @@ class Replay:
         self._cutter = Cutter(codec, *self.version)
         self._timers = ReplayTimers(engine, store, self.version)
         self._tallies = Tallies(engine.group, store)
-        self._writer = ReplayWriter(store, self.version, self.patience)
+        self._writer = ReplayWriter(store, self.version, Patience(f"{self.version.part}.replay"))
         self._seen = seen or Seen()
         self._fresh: set[int] = set()
         self._unheard: set[int] = set()
@@ -105,6 +105,11 @@ class Replay:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="replay-fold")
         self._stopping = False
         self._chunks = 0
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """What is waited for: first what nothing goes on without."""
+        return self._writer.waiting or self._ahead.waiting
 
     # -- life
 
@@ -180,7 +185,7 @@ class Replay:
             if rebuild is not None:
                 self._seen.add_all([_subject_of(rebuild, part)])  # whoever it was, there may be rows afterwards
                 await self._settle()
-            work = await self._writer.waited(lambda: self._rebuild(part)) if rebuild else await self._fold(part)  # type: ignore[misc] # noqa: B023
+            work = await self._writer.waited(lambda: self._rebuild(part), "what a rebuild reads") if rebuild else await self._fold(part)  # type: ignore[misc] # noqa: B023
             self._timers.note(work)
             if work.books:
                 self._unheard.add(part.partition)

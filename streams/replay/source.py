@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import structlog
 
 from streams.records import Batch
+from streams.replay.waiting import Waiting
 from touchline.errors import Retryable
 
 __all__ = ["SILENCE_MAX_S", "Ahead", "Source", "gridded"]
@@ -66,24 +67,29 @@ class Ahead:
         self._source = source
         self._size = size
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="replay-read")
+        self._since_s: float | None = None
+        self._reason = ""
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """How long the next chunk has been waited for; None while one is being folded."""
+        return None if self._since_s is None else Waiting("the log", time.monotonic() - self._since_s, self._reason)
 
     async def chunks(self, partition: int, first: int, end: int) -> AsyncGenerator[Batch, None]:
         """Yield the chunks of [first, end). A broker that falls silent is waited for; raises `Retryable` when it stays so."""
-        at, silent_since_s = first, 0.0
+        at = first
         while at < end:
             records = gridded(self._source.batches(partition, at, end, self._size), self._size)
             try:
                 pending = self._next(records)
-                while (batch := await asyncio.wrap_future(pending)) is not None:
-                    silent_since_s = 0.0
+                while (batch := await self._come(pending)) is not None:
                     at = batch.records[-1].offset + 1
                     pending = self._next(records)
                     yield batch
                 at = end  # what is missing below it was never there
             except Retryable as error:
-                now_s = time.monotonic()
-                silent_since_s = silent_since_s or now_s
-                if now_s - silent_since_s > SILENCE_MAX_S:
+                self._reason = error.what
+                if self.waiting is not None and self.waiting.seconds > SILENCE_MAX_S:
                     raise
                 log.warning("waiting", part="replay.log", partition=partition, offset=at, reason=error.what)
                 await asyncio.sleep(_PAUSE_S)
@@ -93,6 +99,14 @@ class Ahead:
     def close(self) -> None:
         """Let the thread end; what it reads at the moment is thrown away."""
         self._thread.shutdown(wait=True, cancel_futures=False)
+
+    async def _come(self, pending: "Future[Batch | None]") -> Batch | None:
+        """Wait for the next chunk, or for the end of the range."""
+        if self._since_s is None:
+            self._since_s = time.monotonic()
+        batch = await asyncio.wrap_future(pending)
+        self._since_s, self._reason = None, ""
+        return batch
 
     def _next(self, records: Iterator[Batch]) -> "Future[Batch | None]":
         return self._thread.submit(next, records, None)

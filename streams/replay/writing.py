@@ -5,10 +5,12 @@ the view that a rebuild waits for.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final, TypeVar
 
 from streams.patience import Patience
+from streams.replay.waiting import Waiting
 from streams.store.columns import integer
 from streams.store.port import Checkpoint, GroupVersion, RowWrite, Store
 from streams.work import Work
@@ -32,8 +34,15 @@ class ReplayWriter:
         self._version = version
         self._patience = patience
         self._wait_max_s = wait_max_s
+        self._waits_for, self._reason = "", ""
         self._writing: asyncio.Task[None] | None = None
         self._number = 0
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """What is waited for, because it refused; None while all is well."""
+        since_s = self._patience.waiting_since
+        return None if since_s is None else Waiting(self._waits_for, time.monotonic() - since_s, self._reason)
 
     def start(self, work: Work, number: int, then: Callable[[Work], None]) -> None:
         """Start writing a work; nothing else may be under way. `then` is called in the end."""
@@ -48,8 +57,8 @@ class ReplayWriter:
         await writing
         return self._number
 
-    async def waited(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Return what `call()` returns, trying again while the store is unwell. Raises `Retryable`, saying the last reason, when it stays so."""
+    async def waited(self, call: Callable[[], Awaitable[T]], what: str = "the store") -> T:
+        """Return what `call()` returns, trying again while `what` it asks is unwell. Raises `Retryable`, saying the last reason, if it stays so."""
         last = Retryable("the store does not answer.", next_step="look at the nodes' logs and disks.")
 
         async def tried() -> T:
@@ -58,6 +67,7 @@ class ReplayWriter:
                 return await call()
             except Retryable as error:
                 last = error
+                self._waits_for, self._reason = what, error.what
                 raise
 
         try:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from streams.store.port import CellValue
 from touchline.errors import Poison
 
-__all__ = ["Row", "blob", "count_map", "integer", "text", "text_map"]
+__all__ = ["Row", "blob", "count_map", "integer", "integer_or_none", "text", "text_map", "text_or_none"]
 
 Row = Mapping[str, CellValue]
 
@@ -31,6 +31,16 @@ def text(row: Row, column: str, default: str | None = None) -> str:
     if not isinstance(value, str):
         raise _unexpected(column)
     return value
+
+
+def integer_or_none(row: Row, column: str) -> int | None:
+    """Return an `int` or `bigint` column that may be empty."""
+    return None if row[column] is None else integer(row, column)
+
+
+def text_or_none(row: Row, column: str) -> str | None:
+    """Return a `text` column that may be empty."""
+    return None if row[column] is None else text(row, column)
 
 
 def blob(row: Row, column: str, default: bytes | None = None) -> bytes:

@@ -28,6 +28,7 @@ from deploy.local.stack import Stack
 from deploy.local.stack_file import Entry, StackFile
 from touchline.commands import stack as commands
 from touchline.errors import Misconfigured, Retryable
+from touchline.sections import Section
 from touchline.settings import Settings
 
 CONTENT = b"the jar"
@@ -311,8 +312,8 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
     return app
 
 
-def _lag(settings: Settings) -> commands.Section:
-    return commands.Section("lag", "Lag", ("group", "lag"), (("view", "7"),), {"view": 7, "brokers": settings.brokers})
+def _lag(settings: Settings) -> Section:
+    return Section("lag", "Lag", ("group", "lag"), (("view", "7"),), {"view": 7, "brokers": settings.brokers})
 
 
 def _unwell(_settings: Settings) -> None:

@@ -5,12 +5,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import Result
 
 from streams.cluster import Cluster, Place
 from streams.replay.building import Status
 from streams.replay.messages import Progress
+from streams.replay.waiting import Waiting
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from streams.store.port import GroupVersion
@@ -63,7 +65,8 @@ def test_a_span_is_read_or_refused() -> None:
 
 def test_the_progress_says_what_holds_it_up() -> None:
     process = Progress({}, 0, 0, 0, 0, parked=3, refused=0)
-    said = _line(Status(2, 500, 2000, 250.0, 1000.0, yielding=True, live_lag=9000, waiting_s=12.0, processes=[process]))
+    waiting = Waiting("the store", 12.0, "no node answers.")
+    said = _line(Status(2, 500, 2000, 250.0, 1000.0, yielding=True, live_lag=9000, waiting=waiting, processes=[process]))
     for part in (
         "500 of 2,000 (25 %)",
         "250/s",
@@ -71,8 +74,11 @@ def test_the_progress_says_what_holds_it_up() -> None:
         "round 2",
         "live lag 9,000",
         "yields to the live version: 1,000/s",
-        "12 s",
+        "waits for the store for 12 s (no node answers)",
         "3 parked",
     ):
         assert part in said
-    assert "yields" not in _line(Status(1, 0, 0, 0.0, None, yielding=False, live_lag=None, waiting_s=0.0, processes=[]))
+    quiet = Status(1, 0, 0, 0.0, None, yielding=False, live_lag=None, waiting=None, processes=[])
+    assert not any(word in _line(quiet) for word in ("yields", "waits", "opens"))
+    opening = msgspec.structs.replace(quiet, round=0, waiting=Waiting("the log", 200.0))
+    assert _line(opening) == "opens its partitions · waits for the log for 3 min"

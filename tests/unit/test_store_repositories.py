@@ -11,7 +11,7 @@ from connectors.manifest import KnownChunk, ManifestStore, Note
 from schemas.sealing import DataKeyStore, KeyPartition, WrappedKey
 from streams.parking import ParkedCustomer
 from streams.store.catalogue import control_tables, keyring_tables
-from streams.store.columns import blob, integer, text, text_map
+from streams.store.columns import blob, integer, integer_or_none, text, text_map, text_or_none
 from streams.store.data_keys import CassandraDataKeys
 from streams.store.manifests import Manifests
 from streams.store.memory import MemoryStore
@@ -98,11 +98,13 @@ def test_a_parked_customer_is_found_and_removed_with_the_records_noted_before() 
 
 def test_a_column_of_another_kind_is_poison_that_names_it_only() -> None:
     row = {"n": "personal", "t": 5, "b": "x", "m": None, "none": None, "wrong": "x"}
-    for read, column in ((integer, "n"), (text, "t"), (blob, "b"), (text_map, "wrong"), (integer, "none")):
+    readers = ((integer, "n"), (integer_or_none, "n"), (text, "t"), (text_or_none, "t"), (blob, "b"), (text_map, "wrong"), (integer, "none"))
+    for read, column in readers:
         with pytest.raises(Poison, match=f"its column {column}") as raised:
             read(row, column)  # type: ignore[operator]
         assert "personal" not in str(raised.value)
     assert (integer(row, "none", 4), text(row, "none", ""), blob(row, "none", b"z"), text_map(row, "m")) == (4, "", b"z", {})
+    assert (integer_or_none(row, "none"), integer_or_none(row, "t"), text_or_none(row, "none"), text_or_none(row, "b")) == (None, 5, None, "x")
 
 
 def test_the_value_classes_fit_what_the_repository_is_given() -> None:

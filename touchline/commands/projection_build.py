@@ -203,7 +203,7 @@ class _Shown:
 def _line(status: "Status") -> str:
     """Return the progress in one line."""
     share = 100 * status.records / status.total if status.total else 100.0
-    parts = [f"{status.records:,} of {status.total:,} ({share:.0f} %)", f"{status.per_s:,.0f}/s"]
+    parts = ["opens its partitions"] if not status.round else [f"{status.records:,} of {status.total:,} ({share:.0f} %)", f"{status.per_s:,.0f}/s"]
     if status.per_s > 0 and status.total > status.records:
         parts.append(f"{_span((status.total - status.records) / status.per_s)} left")
     if status.round > 1:
@@ -212,8 +212,8 @@ def _line(status: "Status") -> str:
         parts.append(f"live lag {status.live_lag:,}")
     if status.yielding and status.rate_limit is not None:
         parts.append(f"yields to the live version: {status.rate_limit:,.0f}/s")
-    if status.waiting_s >= 1:
-        parts.append(f"waits for store or log since {status.waiting_s:.0f} s")
+    if (waiting := status.waiting) is not None and waiting.seconds >= 1:
+        parts.append(f"waits for {waiting.what} for {_span(waiting.seconds)}" + (f" ({waiting.reason.rstrip('.')})" if waiting.reason else ""))
     if parked := sum(one.parked for one in status.processes):
         parts.append(f"{parked:,} parked")
     return " · ".join(parts)

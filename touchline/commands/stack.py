@@ -4,7 +4,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,27 +16,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from deploy.local.downloads import Jar
-    from deploy.local.stack import Report
+    from deploy.local.report import Report
+    from touchline.sections import Section
 
-__all__ = ["SECTIONS", "Section", "register", "start_stack"]
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One more table of `status`. `data` is its form under `--json`, by `name`. Any `troubles` make the command exit 1."""
-
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    data: Any
-    troubles: tuple[str, ...] = ()
+__all__ = ["SECTIONS", "register", "start_stack"]
 
 
-def _later(name: str) -> Callable[[Settings], Section | None]:
+def _later(name: str) -> Callable[[Settings], "Section | None"]:
     """Return a question of `touchline/sections.py`, whose libraries are imported only once it is asked."""
 
-    def ask(settings: Settings) -> Section | None:
+    def ask(settings: Settings) -> "Section | None":
         from touchline import sections
 
         question: Callable[[Settings], Section | None] = getattr(sections, name)
@@ -46,7 +34,7 @@ def _later(name: str) -> Callable[[Settings], Section | None]:
     return ask
 
 
-SECTIONS: list[Callable[[Settings], Section | None]] = [_later(name) for name in ("versions", "lag", "parked", "quarantined", "erasures")]
+SECTIONS: list[Callable[[Settings], "Section | None"]] = [_later(name) for name in ("versions", "lag", "parked", "quarantined", "erasures")]
 """What `status` shows below the servers, in this order. Each asks the servers for one thing; None means: nothing to show."""
 
 HOME = STACK_FILE.parent
@@ -145,7 +133,7 @@ def status(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JS
     raise typer.Exit(1 if troubles else 0)
 
 
-def _sections(settings: Settings) -> tuple[list[Section], list[str]]:
+def _sections(settings: Settings) -> "tuple[list[Section], list[str]]":
     """Ask every section; one that fails becomes a trouble and does not hide the others."""
     sections, troubles = [], []
     for ask in SECTIONS:
@@ -160,7 +148,7 @@ def _sections(settings: Settings) -> tuple[list[Section], list[str]]:
     return sections, list(dict.fromkeys(troubles))  # two questions to one silent server have one answer
 
 
-def _print(reports: "Sequence[Report]", sections: Sequence[Section], troubles: Sequence[str]) -> None:
+def _print(reports: "Sequence[Report]", sections: "Sequence[Section]", troubles: Sequence[str]) -> None:
     from touchline.terminal import draw_table
 
     console = _console()
