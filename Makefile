@@ -22,7 +22,7 @@ demo: setup ## run the whole product on this machine
 	$(BIN)/touchline demo
 
 test: check ## run the checks, then every test, on real servers; LANES=1 for one after the other
-	$(BIN)/python -m pytest --numprocesses $(LANES) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(LANES) --dist loadfile --no-loadscope-reorder
 
 check: dev ## lint, format, types, import rules
 	$(BIN)/ruff check .

@@ -68,7 +68,7 @@ def test_it_folds_everything_as_simulate_does_and_ctrl_c_ends_it_at_the_last_rec
     assert folded.exit_code == 0
     assert here.digest() == here.simulated_digest(day)
     log = cluster.end_offsets([here.settings.topic("interaction")])
-    assert ids_on(here.settings.brokers, [here.settings.topic("interaction")]).total() == EVENTS
+    assert len(ids_on(here.settings.brokers, [here.settings.topic("interaction")])) == EVENTS, "each is there; on a busy machine some twice"
     assert here.checkpoints() == {place.partition: end for place, end in log.items() if end}
     assert cluster.committed(f"{here.settings.topic_prefix}.view.v1", [here.settings.topic("interaction")]) == log
     assert cluster.committed(resolver_group(here.settings), here.channel_topics) == cluster.end_offsets(here.channel_topics)
