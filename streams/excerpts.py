@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from schemas.sealing import Erased, Opened, Opening, Unreadable, Withheld
+from streams.plain import summary_json
 from streams.timeline_row import TimelineRow
 
-__all__ = ["clean", "excerpt", "journey", "journeys"]
+__all__ = ["clean", "counted", "excerpt", "journey", "journeys"]
 
 _JOINERS: Final = "\u200c\u200d"
 """Zero-width (non-)joiners: format characters that some scripts and emoji need."""
@@ -17,6 +18,11 @@ def clean(text: str, chars_max: int = 400) -> str:
     head = text[: chars_max * 4]
     line = " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in head).split())
     return line if len(line) <= chars_max and len(text) == len(head) else line[:chars_max] + "…"
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """Return how many there are of something: `1 entry`, `2,000 entries`. `many` where that is not `one` with an s."""
+    return f"{n:,} {one if n == 1 else many or f'{one}s'}"
 
 
 def excerpt(row: TimelineRow, opening: Opening | None, *, closed: bool = False) -> str:
@@ -37,7 +43,7 @@ def excerpt(row: TimelineRow, opening: Opening | None, *, closed: bool = False) 
         parts = ["(withheld)"]
     elif closed and row.sealed is not None:
         parts = ["(sealed)"]
-    fields = ", ".join(f"{name.removeprefix('attributes.')} {clean(value)}" for name, value in row.summary.items())
+    fields = ", ".join(f"{name.removeprefix('attributes.')} {clean(value)}" for name, value in summary_json(row.summary).items())
     return " ".join([*parts, fields]).strip()
 
 

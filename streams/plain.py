@@ -4,7 +4,7 @@ A field or column that holds epoch microseconds loses the `_us` of its name: `at
 "2026-01-12T09:00:00Z". A span keeps its unit: `consumed_us` 1500000 is `consumed_s` 1.5.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -19,7 +19,7 @@ from streams.store.columns import Row
 from streams.store.port import CellValue
 from streams.timeline_row import ConversationRow, TimelineRow
 
-__all__ = ["RowForm", "conversation_json", "event_json", "instant_us", "is_time", "plain_json", "record_json", "utc"]
+__all__ = ["RowForm", "conversation_json", "event_json", "instant_us", "is_time", "plain_json", "record_json", "summary_json", "utc"]
 
 Json = Any
 """What `msgspec.json` and `json` write as it is."""
@@ -81,6 +81,11 @@ def conversation_json(row: ConversationRow) -> dict[str, Json]:
 def record_json(record: Record | Event | AsOf) -> dict[str, Json]:
     """Return a record, by its Avro names where it has some, without what is sealed."""
     return _struct(record)
+
+
+def summary_json(summary: Mapping[str, str]) -> dict[str, str]:
+    """Return the summary of a row of a timeline as people read it: its times and spans like those of a record."""
+    return dict(_summarised(name, value) for name, value in summary.items())
 
 
 class RowForm:
@@ -151,6 +156,13 @@ def _fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, str, Callable[[Any],
         elif not name.startswith("sealed"):
             found.append((field.name, name.removesuffix("_us"), _time if name.endswith("_us") else plain_json))
     return tuple(found)
+
+
+def _summarised(name: str, value: str) -> tuple[str, str]:
+    if not name.endswith("_us") or not value.removeprefix("-").isdecimal():
+        return name, value
+    bare = name.removesuffix("_us")
+    return (f"{bare}_s", str(int(value) / _SECOND_US)) if name in _SPANS else (bare, utc(int(value)))
 
 
 def _struct(value: msgspec.Struct) -> dict[str, Json]:

@@ -82,7 +82,7 @@ class People:
         """Return the person whom a handle is of now; None if nothing is known of it. One who was erased has no claims."""
         name = Name(tenant, *handle)
         claim = await self._claims.one(name)
-        if not claim.customer and not await self._has_anything(claim):
+        if not (claim.customer or await self._is_somebody(claim) or await self._has_keys(claim)):
             return Person(tenant, claim.own, frozenset(), (), claim.erased_at_us) if claim.erased_at_us else None
         search = _Search(tenant, [])
         search.take(claim)
@@ -104,6 +104,8 @@ class People:
             search.take(home)
         found = await self._found(search)
         if not found.claims:
+            if erased := [claim.erased_at_us for claim in await self._claims.read(list(search.seen)) if claim.erased_at_us]:
+                return Person(tenant, customer, frozenset({customer}), (), max(erased))  # the view has not heard of it yet
             raise Refused(
                 f"Which handle customer {customer} is named by cannot be found, and so not its keys.",
                 reason="no_handle",
@@ -111,13 +113,24 @@ class People:
             )
         return found
 
-    async def later(self, tenant: str, customers: Iterable[str], known: Iterable[KnownBy]) -> list[Claim]:
-        """Return the claims that point to one of these customers, of handles that are not known: linked to them since."""
-        known_names = {Name(tenant, *handle) for handle in known}
-        found: dict[Name, Claim] = {}
-        for customer in sorted(customers):
-            found |= {claim.name: claim for claim in await self._claims.members(tenant, customer) if claim.name not in known_names}
-        return list(found.values())
+    async def linked_since(self, tenant: str, customers: Iterable[str], known: Iterable[KnownBy], since_us: int) -> Person | None:
+        """Return what belongs to a person besides these customers and handles, linked to them or they to it; None: nothing.
+
+        A handle that was cleared at `since_us` or later (epoch µs) leads nowhere any more: whoever comes by it is somebody new.
+        Raises `Refused` as `by_handle` does.
+        """
+        names = [Name(tenant, *handle) for handle in known]
+        search = _Search(tenant, [], dict.fromkeys(sorted(customers)))
+        leading = [claim for claim in await self._claims.read(names) if claim.erased_at_us < since_us]
+        for customer in search.customers:
+            leading += await self._claims.members(tenant, customer)
+        for claim in leading:
+            search.take(claim)
+        found = await self._found(search)
+        claims = tuple(claim for claim in found.claims if claim.name not in names)
+        own = {claim.own for claim in claims} & found.customers
+        root = found.root if found.root in own else next(iter(sorted(own)), found.root)
+        return Person(tenant, root, frozenset(own), claims) if claims else None
 
     async def _found(self, search: _Search) -> Person:
         while search.waiting:
@@ -164,17 +177,20 @@ class People:
     async def _take_nobodys(self, search: _Search) -> None:
         """Take in, of the handles that the view knows, those that are this person's or nobody's."""
         for claim in await self._claims.read([name for name in search.seen if name not in search.claims]):
-            if claim.own in search.customers or claim.customer in search.customers or (not claim.customer and not await self._is_somebody(claim)):
+            if claim.own in search.customers or claim.customer in search.customers or await self._is_nobodys(claim):
                 search.claims[claim.name] = claim
+
+    async def _is_nobodys(self, claim: Claim) -> bool:
+        """Tell whether a handle has come along with others only. One that was cleared, and by which nothing came since, is nothing at all."""
+        if claim.customer or await self._is_somebody(claim):
+            return False
+        return not claim.erased_at_us or await self._has_keys(claim)
 
     async def _is_somebody(self, claim: Claim) -> bool:
         tenant = claim.name.tenant
         return await self._view.customer(tenant, claim.own) is not None or bool(await self._claims.members(tenant, claim.own))
 
-    async def _has_anything(self, claim: Claim) -> bool:
-        """Tell whether anything is known of the customer that a handle names now."""
-        if await self._is_somebody(claim):
-            return True
+    async def _has_keys(self, claim: Claim) -> bool:
         partitions = [KeyPartition(claim.name.tenant, claim.name.hash, purpose) for purpose in PURPOSES]
         rows = [row for found in (await self._keys.read_many(partitions)).values() for row in found]
         return any(row.state == "active" for row in rows)

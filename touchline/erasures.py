@@ -98,6 +98,11 @@ class Erasures:
         await self._store.write([RowWrite(_TABLE, (erasure.tenant, erasure.id), columns, self._ticks.next_us())])
         return erasure
 
+    async def read(self, tenant: str, id_: str) -> Erasure | None:
+        """Return one as it stands now; None if there is none."""
+        rows = await self._store.read(_TABLE, {"tenant": tenant}, after=(id_[:-1],), upto=(id_,))
+        return next((Erasure.of(row) for row in rows if row["id"] == id_), None)
+
     async def all(self, tenant: str) -> list[Erasure]:
         """Return every erasure of a tenant, the oldest first."""
         found: list[Erasure] = []
@@ -111,10 +116,6 @@ class Erasures:
         """Return those that something is left to be done of, of one tenant or of all, the oldest first."""
         found = [Erasure.of(row) for row in await self._store.scan(_TABLE)] if tenant is None else await self.all(tenant)
         return sorted((one for one in found if not one.is_done), key=lambda one: (one.begun_at_us, one.id))
-
-    async def of_customer(self, tenant: str, customer: str) -> Erasure | None:
-        """Return the last erasure in which a customer was forgotten; None if there was none."""
-        return next((one for one in reversed(await self.all(tenant)) if customer in one.customers), None)
 
 
 def _set(row: Row, column: str) -> frozenset[str]:

@@ -17,7 +17,7 @@ from schemas.topics import CHANNELS, DAY_MS, UNLIMITED, TopicSpec, topics
 from streams.cluster import Cluster
 from streams.control_topic import KnownBy
 from streams.log.reader import LogReader
-from streams.store.columns import text
+from streams.store.columns import integer, text
 from streams.store.port import Store
 from streams.timeline_row import TimelineRow
 from streams.versions.versions import Versions
@@ -154,14 +154,14 @@ async def _control(desk: Office, person: Person) -> list[Place]:
     store, handles = desk.store, [KnownBy(claim.name.kind, claim.name.hash) for claim in person.claims]
     back = await store.read_many("identities_by_customer", _partitions(person, "customer"))
     pairs = await store.read_many("identity_pair", _partitions(person, "customer"))
-    waiting = [row for row in await store.scan("parked_customer") if row["customer"] in person.customers]
+    waiting = sum(integer(row, "n", 0) for row in await store.scan("parked_customer") if row["customer"] in person.customers)
     erased = [one for one in await desk.erasures.all(person.tenant) if one.customers & person.customers]
     counts = {
         ("identity", "whose each handle is"): sum(claim.exists for claim in person.claims),
         ("identities_by_customer", "the handles of a customer"): sum(map(len, back)),
         ("identity_pair", "what was decided about two customers"): sum(map(len, pairs)),
         ("identity_proposal", "proposals to merge"): len(await desk.places.proposals(person.tenant, person.customers)),
-        ("parked_customer", "records that could not be folded yet"): len(waiting),
+        ("parked_customer", "records that could not be folded yet, and wait on the log"): waiting,
         ("erasure", "erasures"): len(erased),
     }
     found = [Place(name, "table", what, n, sealed=False, kept=_FOR_EVER) for (name, what), n in counts.items()]

@@ -16,7 +16,7 @@ from streams.control_topic import KnownBy
 from streams.identity.claim import Claim
 from streams.plain import event_json, record_json, utc
 from streams.reading import PAGE_ROWS_MAX, CustomerReader
-from streams.timeline_row import TimelineRow
+from streams.timeline_row import Position, TimelineRow
 from streams.wall_clock import now_us
 from touchline.erasing_keys import partitions_of
 from touchline.erasing_person import Person
@@ -69,6 +69,11 @@ class HeldEvent(NamedTuple):
     opening: Opening | None
 
     @property
+    def is_technical(self) -> bool:
+        """Whether it is a record of the machinery (a link, a copy, an alert) in which nothing was sealed."""
+        return self.row.hidden and self.opening is None
+
+    @property
     def personal(self) -> Personal | None:
         """What was sealed, if it could be opened."""
         return self.opening.personal if isinstance(self.opening, Opened) else None
@@ -98,6 +103,11 @@ class Report(NamedTuple):
     facets: dict[str, Any]
     events: list[HeldEvent]
     is_cut: bool
+
+    @property
+    def lived(self) -> list[HeldEvent]:
+        """The events that say something to the person: those that are not technical."""
+        return [one for one in self.events if not one.is_technical]
 
     def json(self) -> dict[str, Any]:
         """Return the public JSON form."""
@@ -164,13 +174,13 @@ async def _opener(settings: Settings, desk: Office) -> AsyncIterator[Opener]:
 
 async def _rows(view: CustomerReader, person: Person) -> tuple[list[TimelineRow], bool]:
     """Return every event of a person once, newest first, and whether older ones were left out."""
-    found: dict[str, TimelineRow] = {}
+    found: dict[Position, TimelineRow] = {}  # ids are a source's own: two of them may use one
     for customer in [person.root, *sorted(person.customers - {person.root})]:
         cursor = None
         while len(found) < EVENTS_MAX:
             page = await view.timeline(person.tenant, customer, hidden=True, limit=PAGE_ROWS_MAX, cursor=cursor)
             for row in page.rows:
-                found.setdefault(row.event_id, row)
+                found.setdefault(row.position, row)
             cursor = page.next_cursor
             if cursor is None:
                 break

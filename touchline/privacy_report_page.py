@@ -5,7 +5,8 @@ from html import escape
 from typing import Final
 
 from schemas.sealing import Unreadable, Withheld
-from streams.plain import utc
+from streams.excerpts import counted
+from streams.plain import summary_json, utc
 from touchline.keyring.shelf import year_of
 from touchline.privacy_report import HeldEvent, Report
 from touchline.shown import state_of
@@ -53,6 +54,8 @@ def page(report: Report) -> str:
         (one.kind, one.name, one.what, "not counted" if one.records is None else f"{one.records:,}", "yes" if one.sealed else "no", one.kept)
         for one in report.places
     ]
+    events = report.lived
+    technical = len(report.events) - len(events)
     parts = [
         "<h1>What is held of one person</h1>",
         f'<p class="dim">Customer {escape(report.customer)}, tenant {escape(report.tenant)}, as of {_at(report.made_at_us)} UTC.</p>',
@@ -64,9 +67,12 @@ def page(report: Report) -> str:
         "<h2>Under which keys</h2>",
         '<p class="dim">What is sealed can be read with these keys only. A destroyed key cannot be had back.</p>',
         _table(("purpose", "year", "state", "key", "wrapped by", "handle hash", "destroyed (UTC)"), keys),
-        f"<h2>What happened: {len(report.events):,} events, newest first</h2>",
+        f"<h2>What happened: {counted(len(events), 'event')}, newest first</h2>",
+        f'<p class="dim">{counted(technical, "technical record")} (links, copies, alerts) left out here: nothing personal lies in them.</p>'
+        if technical
+        else "",
         f'<p class="dim">Older ones than the newest {len(report.events):,} were left out.</p>' if report.is_cut else "",
-        *map(_event, report.events),
+        *map(_event, events),
     ]
     head = (
         '<meta charset="utf-8"/><meta name="viewport" content="width=device-width, initial-scale=1"/>'
@@ -79,7 +85,7 @@ def page(report: Report) -> str:
 def _event(event: HeldEvent) -> str:
     row, personal = event.row, event.personal
     facts = [("conversation", row.conversation_id), ("contact", row.contact_id), ("case", row.case_id), ("by", row.actor_id or row.actor_kind)]
-    facts += [("event", row.event_id), ("home", row.home_customer_id), *row.summary.items()]
+    facts += [("event", row.event_id), ("home", row.home_customer_id), *summary_json(row.summary).items()]
     said = ""
     if personal is not None:
         said = "".join(f"<p>{_clean(text)}</p>" for text in (personal.subject, personal.text) if text)

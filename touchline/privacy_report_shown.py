@@ -5,7 +5,7 @@ from typing import Final
 from rich.console import Console
 
 from schemas.sealing import Opened
-from streams.excerpts import excerpt
+from streams.excerpts import counted, excerpt
 from streams.plain import utc
 from touchline.keyring.shelf import year_of
 from touchline.privacy_report import Report
@@ -38,10 +38,14 @@ def draw(on: Console, report: Report) -> None:
     ]
     draw_table(on, ("", "where", ">records", "sealed parts", "kept", "what"), places, title="Where")
     on.print()
+    lived = report.lived
     events = [
         (utc(one.row.occurred_at_us)[:19].replace("T", " "), one.row.channel, one.row.type, excerpt(one.row, one.opening))
-        for one in report.events[:EVENTS_SHOWN]
+        for one in lived[:EVENTS_SHOWN]
     ]
-    draw_table(on, ("time (UTC)", "channel", "what", "content"), events, title=f"Events, the newest {len(events):,} of {len(report.events):,}")
+    of_all = f", the newest {len(events):,} of {len(lived):,}" if len(lived) > len(events) else ""
+    draw_table(on, ("time (UTC)", "channel", "what", "content"), events, title=f"Events{of_all}")
     opened = sum(isinstance(one.opening, Opened) for one in report.events)
-    on.print(f"{opened:,} of {len(report.events):,} events were opened; --json and --html have all of them, whole.", style="dim", markup=False)
+    technical = len(report.events) - len(lived)
+    left_out = f" {counted(technical, 'technical record')} (links, copies, alerts) left out: --json has all." if technical else ""
+    on.print(f"{opened:,} of {counted(len(lived), 'event')} opened; --json and --html have them whole.{left_out}", style="dim", markup=False)

@@ -7,6 +7,7 @@
                                         own entry ────────▶ appended
     ── marked as acknowledged
 
+Whoever has just noted something goes on from its own entry without reading; the swap shows whether that is the last one still.
 A writer may die between any two steps: the next one finds its entry in the head row and completes it. Whoever has replaced the head
 appends at once or never: after `STALE_S` it asks again who is last, since by then others may have completed it and gone on.
 Nobody appends before its predecessor is acknowledged, so first occurrences lie on the topic in the order of the chain.
@@ -22,6 +23,7 @@ from hashlib import sha256
 from typing import Final, Protocol
 from uuid import uuid4
 
+import msgspec
 import structlog
 
 from schemas.codec import Codec
@@ -114,6 +116,7 @@ class Trail:
         self._pause = pause
         self._monotonic = monotonic
         self._one_by_one = asyncio.Lock()
+        self._last: Head | None = None  # the own last one, which is on the topic: whether it is the head still, its replacement shows
 
     async def note(
         self,
@@ -171,7 +174,7 @@ class Trail:
     async def _tried(self, partition: int, note: Note, entry_id: str) -> bool:
         """Try once; tell whether the entry is on the topic. After an error it may stand in the head: the next try completes it."""
         read_s = self._monotonic()
-        head = await self._heads.read(partition)
+        head, self._last = self._last or await self._heads.read(partition), None
         if head is not None:
             if not await self._settle(partition, head, read_s):
                 return False
@@ -187,7 +190,10 @@ class Trail:
         entry = linked(self._entry(note, entry_id), partition, None if head is None else (head.seq, head.digest))
         mine = Head.new(entry.seq, self._codec.encode(entry))
         replaced_s = self._monotonic()
-        return await self._heads.replace(partition, head, mine) and await self._settle(partition, mine, replaced_s)
+        if not await self._heads.replace(partition, head, mine) or not await self._settle(partition, mine, replaced_s):
+            return False
+        self._last = msgspec.structs.replace(mine, acknowledged=True)
+        return True
 
     async def _settle(self, partition: int, head: Head, since_s: float) -> bool:
         """See to it that a head's entry is on the topic; False if it was read or written, at `since_s`, too long ago to append it now.

@@ -39,7 +39,7 @@ PROTOCOL_VERSION = 5
 """Spoken by Cassandra 4.0 and later; `encoding.py` writes it."""
 
 _FRAME = Struct(">BBhBi")
-_REFUSED = (RequestValidationException, InvalidMessage, AuthenticationFailed, UnresolvableContactPoints)
+_REFUSED = (RequestValidationException, InvalidMessage, AuthenticationFailed)
 _TRANSIENT = (NoHostAvailable, ConnectionException, ConnectionBusy, DriverException, ErrorMessage)
 
 
@@ -97,7 +97,7 @@ class Driver:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Connect. Blocks up to some seconds; raises `Retryable` if no node answers."""
+        """Connect. Blocks up to some seconds; raises `Retryable` if no node answers, or none of their names can be resolved."""
         profile = ExecutionProfile(
             load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.local_dc)),
             retry_policy=_Retry(),
@@ -106,17 +106,23 @@ class Driver:
             request_timeout=REQUEST_TIMEOUT_S,
             row_factory=tuple_factory,
         )
-        cluster = Cluster(
-            [host.strip() for host in settings.cassandra_hosts.split(",")],
-            port=settings.cassandra_port,
-            connection_class=LibevConnection,
-            protocol_version=PROTOCOL_VERSION,
-            execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-            reconnection_policy=ExponentialReconnectionPolicy(0.5, RECONNECT_AT_MOST_S),
-            compression=False,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            control_connection_timeout=CONNECT_TIMEOUT_S,
-        )
+        try:
+            cluster = Cluster(
+                [host.strip() for host in settings.cassandra_hosts.split(",")],
+                port=settings.cassandra_port,
+                connection_class=LibevConnection,
+                protocol_version=PROTOCOL_VERSION,
+                execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+                reconnection_policy=ExponentialReconnectionPolicy(0.5, RECONNECT_AT_MOST_S),
+                compression=False,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                control_connection_timeout=CONNECT_TIMEOUT_S,
+            )
+        except UnresolvableContactPoints:
+            raise Retryable(
+                f"None of the names in the setting `cassandra_hosts` can be resolved: {settings.cassandra_hosts}.",
+                next_step="check TOUCHLINE_CASSANDRA_HOSTS, then this machine's name service.",
+            ) from None
         try:
             session = cluster.connect()
         except Exception as error:

@@ -11,6 +11,7 @@ import msgspec
 
 from projections.digest import Difference
 from projections.tables import Table
+from streams.excerpts import counted
 from streams.plain import is_time, plain_json, utc
 from streams.verify.causes import Cause
 from streams.verify.sums import Customer
@@ -99,17 +100,21 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         """Why it may not, one sentence each; none: it may."""
         found = []
         if self.parked:
-            found.append(f"{_n(self.parked, 'customer')} wait{'s' if self.parked == 1 else ''} in v{self.candidate}, parked: `touchline parked list`")
+            found.append(
+                f"{counted(self.parked, 'customer')} wait{'s' if self.parked == 1 else ''} in v{self.candidate}, parked: `touchline parked list`"
+            )
         if self.missing:
             found.append(f"v{self.candidate} lacks the table{'s' if len(self.missing) > 1 else ''} {', '.join(self.missing)}")
         if self.different or self.unlooked:
             more = f"; {self.unlooked:,} more may, nobody looked" if self.unlooked else ""
-            found.append(f"{_n(self.different, 'customer')} differ{'s' if self.different == 1 else ''}{more}")
+            found.append(f"{counted(self.different, 'customer')} differ{'s' if self.different == 1 else ''}{more}")
         if self.shared_different or self.shared_unlooked:
             more = f"; {self.shared_unlooked:,} more may, nobody looked" if self.shared_unlooked else ""
-            found.append(f"{_n(self.shared_different, 'row')} of nobody (figures, lists) differ{'s' if self.shared_different == 1 else ''}{more}")
+            found.append(
+                f"{counted(self.shared_different, 'row')} of nobody (figures, lists) differ{'s' if self.shared_different == 1 else ''}{more}"
+            )
         if self.not_comparable > max(_NOT_COMPARABLE_FEW, NOT_COMPARABLE_SHARE_MAX * self.customers):
-            found.append(f"{_n(self.not_comparable, 'customer')} could not be compared: run it again when less is going on")
+            found.append(f"{counted(self.not_comparable, 'customer')} could not be compared: run it again when less is going on")
         return found
 
     def json(self) -> dict[str, Any]:
@@ -184,7 +189,3 @@ def _cause_json(cause: Cause) -> dict[str, Any]:
         "partition": None if cause.partition < 0 else cause.partition,
         "offset": None if cause.offset < 0 else cause.offset,
     }
-
-
-def _n(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -165,16 +165,17 @@ class Place:
             ]
         )
 
-    async def erase(self, handle: KnownBy, *, wait: bool = True) -> Erasure:
-        """Erase whoever has a handle, as the command does."""
+    async def erase(self, handle: KnownBy, *, wait: bool = True) -> list[Erasure]:
+        """Erase whoever has a handle, as the command does; return the erasure, and those that followed from it."""
         person = await self.people.by_handle(TENANT, handle)
         assert person is not None
         return await self.erasing.run(await self.erasing.begin(person, reason="asked", actor="op-1"), wait=wait)
 
     async def resume(self) -> None:
         """Complete what was cut off."""
-        for one in await self.erasures.unfinished():
-            await self.erasing.run(one)
+        for wait in (False, True):
+            for one in await self.erasures.unfinished():
+                await self.erasing.run(one, wait=wait)
 
     async def state(self) -> dict[str, Any]:
         """Return everything that is stored, without ids of erasures and times of writing."""

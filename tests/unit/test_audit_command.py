@@ -113,6 +113,12 @@ def test_verify_says_how_many_since_when_and_that_all_is_whole(desk: Desk) -> No
     assert all(one["broken"] is None for one in found["partitions"])
 
 
+def test_verify_speaks_of_one_as_of_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    desk = Desk(monkeypatch, tmp_path)
+    desk.note("ann", "opened", NOON, customer="c-1", purpose="contact", count=1)
+    assert "1 entry of 1 actor, since 2026-01-12 12:00:00 UTC: every chain is whole." in desk("verify").stdout
+
+
 def place_of(desk: Desk, customer: str) -> tuple[int, int]:
     """Return where the entry about a customer lies."""
     return next((p, o) for p, records in enumerate(desk.topic.records) for o, (_, value) in enumerate(records) if customer.encode() in value)

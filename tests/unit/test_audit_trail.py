@@ -76,6 +76,37 @@ def test_notes_that_one_process_makes_at_once_are_one_chain() -> None:
     assert asyncio.run(verified(store, topic)).whole
 
 
+class Counting:
+    """A store of heads that counts how often one was read."""
+
+    def __init__(self) -> None:
+        self.store, self.reads = head_store(), 0
+
+    async def read(self, *args: Any, **options: Any) -> Any:
+        self.reads += 1
+        return await self.store.read(*args, **options)
+
+    async def swap(self, *args: Any, **options: Any) -> bool:
+        return await self.store.swap(*args, **options)
+
+
+def test_a_process_goes_on_from_its_own_last_entry_and_looks_again_only_where_somebody_else_wrote() -> None:
+    store, topic = Counting(), MemoryAuditTopic()
+
+    async def told() -> list[int]:
+        one, other = (trail_over(store, topic) for _ in range(2))  # type: ignore[arg-type]
+        reads = []
+        for trail in (one, one, one, other, one, one):
+            await trail.note("opened", tenant="acme", customer="c-1", purpose="contact", count=1)
+            reads.append(store.reads)
+        assert (await verified(store.store, topic)).whole
+        return reads
+
+    first, *rest = asyncio.run(told())
+    assert [n - first for n in rest] == [0, 0, 1, 2, 2]
+    assert [entry.seq for entry in entries_of(topic)] == [0, 1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_what_cannot_be_written_is_an_error_and_the_next_one_completes_it(*, late: bool) -> None:
     store, topic = head_store(), Failing(UNWELL_MAX, late=late)

@@ -170,7 +170,7 @@ def test_an_erasure_says_it_to_the_log_and_to_everybody_and_is_noted_before_anyt
         [(action, said)] = place.notes
         assert (action, said["customer"], said["count"], said["reason"]) == ("erased", customers[0], 3, "asked")
         place.limit = None
-        done = await place.erase(MAIL)
+        [done] = await place.erase(MAIL)
         assert [event.header.customer_id for event in place.log] == sorted(customers)
         assert {(event.customer, event.erasure, event.reason) for event in place.log} == {(one, done.id, "asked") for one in customers}
         assert {event.header.home_customer_id for event in place.log} == set(customers)
@@ -231,7 +231,7 @@ def test_a_key_that_was_made_by_somebody_who_did_not_know_is_destroyed_a_minute_
             await place.key(PHONE, "returned", made_us=NOW + AGAIN_US + 1)
 
         place.meanwhile = meanwhile
-        done = await place.erase(PHONE)
+        [done] = await place.erase(PHONE)
         assert place.waited_s == [AGAIN_S]
         assert {row.key_id: row.state for row in await place.rows_of(PHONE)} == {"k": "destroyed", "raced": "destroyed", "returned": "active"}
         assert {row.erased_at_us for row in await place.rows_of(PHONE) if row.state == "destroyed"} == {NOW}, "what came since can be sealed"
@@ -243,7 +243,7 @@ def test_a_key_that_was_made_by_somebody_who_did_not_know_is_destroyed_a_minute_
 def test_an_erasure_that_is_completed_days_later_leaves_the_keys_of_who_returned_meanwhile() -> None:
     async def told(place: Place) -> None:
         await ann(place)
-        left = await place.erase(PHONE, wait=False)
+        [left] = await place.erase(PHONE, wait=False)
         assert left.step == "announced"
         assert [one.id for one in await place.erasures.unfinished(TENANT)] == [left.id]
         place.now_us += 86_400_000_000
@@ -334,6 +334,18 @@ def test_erasing_twice_says_when_it_was_and_does_nothing() -> None:
     story(told)
 
 
+def test_a_customer_whose_view_has_not_heard_of_it_yet_is_not_erased_again() -> None:
+    async def told(place: Place) -> None:
+        customers = await ann(place)
+        await place.erase(PHONE)
+        for customer in customers:
+            person = await place.people.by_customer(TENANT, customer)
+            assert person is not None
+            assert (person.claims, person.erased_at_us) == ((), NOW)
+
+    story(told)
+
+
 def test_a_person_who_returned_can_be_erased_again_as_the_new_customer() -> None:
     async def told(place: Place) -> None:
         await ann(place)
@@ -342,7 +354,7 @@ def test_a_person_who_returned_can_be_erased_again_as_the_new_customer() -> None
         await place.key(PHONE, "again", made_us=place.now_us)
         new = await place.own(PHONE)
         await place.view(new, PHONE)
-        done = await place.erase(PHONE)
+        [done] = await place.erase(PHONE)
         assert (done.customers, done.handles) == ({new}, {PHONE.name})
         assert (await place.claim(PHONE)).generation == 2
         assert {row.state for row in await place.rows_of(PHONE)} == {"destroyed"}
@@ -359,7 +371,7 @@ def test_an_erasure_that_was_cut_off_is_taken_up_by_the_next_one_of_this_person(
             await place.erase(PHONE)
         place.limit = None
         [left] = await place.erasures.unfinished(TENANT)
-        done = await place.erase(MAIL)
+        [done] = await place.erase(MAIL)
         assert done.id == left.id
         assert len(place.notes) == 1
 

@@ -69,17 +69,6 @@ def test_a_handle_that_was_erased_before_it_ever_had_a_key_is_honoured() -> None
     assert len(store) == 1
 
 
-def test_forgetting_takes_effect_at_once() -> None:
-    store = MemoryKeyStore()
-    ring = ring_over(store)
-    item = sealed(ring)
-    erase(store, NOW)
-    ring.forget("acme", HASH)
-    with pytest.raises(Retryable):
-        seal(ring)
-    assert run(ring.open_many([item])) == [Erased()]
-
-
 def test_what_cannot_be_opened_says_why_and_never_raises() -> None:
     store = MemoryKeyStore()
     ring = ring_over(store)

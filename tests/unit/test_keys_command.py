@@ -120,7 +120,7 @@ def test_rotate_says_what_it_did_and_asks_for_a_backup(world: World) -> None:
     assert all_ == [new]
     assert result.stdout.splitlines() == [
         f"{new} is the new key-encryption key.",
-        f"10 data keys were wrapped by {new}.",
+        f"Wrapped by {new}: 10 data keys.",
         f"Taken out of the key file, since nothing lies under it any more: {old}.",
     ]
     assert f"Back up {world.path} now" in result.stderr
@@ -155,7 +155,7 @@ def test_a_row_that_cannot_be_unwrapped_ends_with_an_error_until_it_is_given_up(
     asyncio.run(world.store.insert(msgspec.structs.replace(row, wrapped=row.wrapped[:-1] + b"?")))
     result = world.run("rotate")
     assert isinstance(result.exception, Refused)
-    assert "1 data keys cannot be unwrapped" in str(result.exception)
+    assert "cannot be unwrapped: 1 data key." in str(result.exception)
     assert "--forget-broken" in result.exception.next_step
     assert old in keks_in(world.path)[1]
     assert world.run("rotate", "--resume", "--forget-broken").exit_code == 0
@@ -166,7 +166,7 @@ def test_keys_that_are_not_in_the_file_are_trouble_that_is_named(world: World) -
     [row] = asyncio.run(world.store.read("acme", bytes([1]) * 32, "contact"))
     asyncio.run(world.store.insert(msgspec.structs.replace(row, kek_id="k-elsewhere")))
     shown = world.run("status").stdout
-    assert "1 data keys lie under a key that is not in this file: bring the file that has it." in shown
+    assert "Under a key that is not in this file: 1 data key. Bring the file that has it." in shown
     assert "not in this file" in shown
 
 

@@ -1,7 +1,9 @@
 """`touchline privacy erase` and `report`, as a person and a script see them. Servers are in memory, sealing and folding are real."""
 
 import asyncio
+import io
 import json
+import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,7 +20,7 @@ from connectors.contract import Actor, Draft, RawHandle
 from connectors.sealer import Sealer
 from projections.registry import GROUPS
 from schemas.codec import Codec
-from schemas.events import KeysDestroyed, PrivacyErased
+from schemas.events import Header, IdentityCopied, KeysDestroyed, PrivacyErased, VulnerabilityFlagged
 from schemas.handles import customer_id, strongest
 from schemas.record import Event
 from streams.control_topic import KnownBy
@@ -342,6 +344,53 @@ def test_a_report_as_a_page_stands_alone_is_well_formed_and_shows_texts_as_texts
     assert "\x1b" not in text
     assert "<b>parcel" not in text
     assert not re.findall(r"(?:src|href)=|<script|url\(", text)
+
+
+def test_a_report_tells_people_what_happened_and_leaves_the_machinery_to_programs(
+    world: World, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOUCHLINE_ROLES", "privacy,vulnerability")
+    root = world.customer(f"email:{MAIL}")
+
+    def header(id_: str) -> Header:
+        return Header(
+            id=id_, source="/test", tenant="default", occurred_at_us=world.now_us, received_at_us=0, customer_id=root, home_customer_id=root
+        )
+
+    copied = IdentityCopied(header=header("copied-1"), from_="cu-p", home="cu-p", to=root, last_offset=4711, write_ts_us=world.now_us)
+    world.append([copied, VulnerabilityFlagged(header=header("v-1"), expires_at_us=world.now_us + 1_000_000)])
+    file = tmp_path / "ann.html"
+    shown = run("report", "--handle", f"email:{MAIL}", "--html", str(file)).stdout
+    for text in (shown, file.read_text()):
+        assert not re.search(r"4711|identity.copied|_us\b", text)
+        assert "1 technical record (links, copies, alerts) left out" in text
+        assert "2026-01-12T12:00:01Z" in text, "the flag's end"
+    told = json.loads(run("report", "--handle", f"email:{MAIL}", "--json").stdout)
+    assert "identity.copied" in {event["type"] for event in told["events"]}
+
+
+def test_a_page_is_at_no_moment_readable_for_others(world: World, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    del world
+    file = tmp_path / "ann.html"
+    file.write_text("an older one")
+    file.chmod(0o644)
+    modes = []
+    write = io.TextIOWrapper.write
+
+    class Watched(io.TextIOWrapper):
+        def write(self, text: str) -> int:
+            modes.append(file.stat().st_mode & 0o077)
+            return write(self, text)
+
+    monkeypatch.setattr(os, "fdopen", lambda descriptor, *_, **__: Watched(io.FileIO(descriptor, "w"), encoding="utf-8"))
+    monkeypatch.setattr(Path, "write_text", lambda *_, **__: modes.append(-1))
+    assert run("report", "--handle", f"email:{MAIL}", "--html", str(file)).exit_code == 0
+    assert modes == [0]
+
+
+def test_two_events_of_one_id_are_both_told_where_their_sources_differ(world: World, run: Run) -> None:
+    world.happen(draft(1, "11T10:00:00", source="/other", text="Of another source"))
+    assert {event["content"]["text"] for event in opened(run, f"email:{MAIL}")} == {"Second", ASKED, "Of another source"}
 
 
 def test_a_report_that_cannot_be_written_says_so(world: World, run: Run, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from cassandra.policies import RetryPolicy
 from cassandra.protocol import OverloadedErrorMessage, SyntaxException
 from cassandra.query import SimpleStatement
 
-from streams.store.driver import _Retry, translated
+from streams.store.driver import Driver, _Retry, translated
 from touchline.errors import Misconfigured, Retryable
+from touchline.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,12 @@ def test_what_is_refused_stops_the_process(error: Exception) -> None:
     ours = translated(error, "writing to timeline_v1")
     assert isinstance(ours, Misconfigured)
     assert "personal" not in str(ours)
+
+
+def test_nodes_whose_names_lead_nowhere_are_named_with_their_setting() -> None:
+    with pytest.raises(Retryable, match=r"cassandra_hosts.*nowhere\.invalid, neither\.invalid") as raised:
+        Driver.open(Settings(cassandra_hosts="nowhere.invalid, neither.invalid"))
+    assert "TOUCHLINE_CASSANDRA_HOSTS" in raised.value.next_step
 
 
 def test_an_error_of_ours_passes_unchanged() -> None:

@@ -139,6 +139,7 @@ def adopt(
 
 def draw(console: "Console", report: "Report") -> None:
     """Draw what the chains came to: a line per partition that has one, then what is broken, then the sum."""
+    from streams.excerpts import counted
     from touchline.terminal import draw_table
 
     rows, styles = [], []
@@ -163,7 +164,8 @@ def draw(console: "Console", report: "Report") -> None:
             )
     since = "" if report.since_us is None else f", since {_at(report.since_us)} UTC"
     checked = "every chain is whole" if report.whole else "NOT every chain is whole"
-    console.print(f"{report.entries:,} entries of {report.actors:,} actors{since}: {checked}.", style="bold" if report.whole else "bold red")
+    of = f"{counted(report.entries, 'entry', 'entries')} of {counted(report.actors, 'actor')}"
+    console.print(f"{of}{since}: {checked}.", style="bold" if report.whole else "bold red")
 
 
 def _broken(broken: "Broken") -> str:

@@ -107,8 +107,10 @@ def rotate(
     if done["added"]:
         typer.echo(f"Back up {settings.key_file} now: what is sealed from here on opens with the new key only.", err=True)
     if done["broken"] and not forget_broken:
+        from streams.excerpts import counted
+
         raise Refused(
-            f"{done['broken']:,} data keys cannot be unwrapped: their rows are damaged. The key that they lie under stays.",
+            f"Damaged, so that it cannot be unwrapped: {counted(done['broken'], 'data key')}. What it lies under stays in the file.",
             reason="broken",
             next_step="restore them from a backup, or give them up: touchline keys rotate --resume --forget-broken",
         )
@@ -163,11 +165,13 @@ def _json(done: "Rotated") -> dict[str, Any]:
 
 
 def _tell(done: dict[str, Any]) -> None:
+    from streams.excerpts import counted
+
     if done["added"]:
         typer.echo(f"{done['added']} is the new key-encryption key.")
-    typer.echo(f"{done['rewrapped']:,} data keys were wrapped by {done['current']}.")
+    typer.echo(f"Wrapped by {done['current']}: {counted(done['rewrapped'], 'data key')}.")
     if done["unknown"]:
-        typer.echo(f"{done['unknown']:,} data keys need a key-encryption key that is not here, and stay as they are.")
+        typer.echo(f"Left as they are, for want of the key-encryption key that they lie under: {counted(done['unknown'], 'data key')}.")
     if done["removed"]:
         typer.echo(f"Taken out of the key file, since nothing lies under it any more: {', '.join(done['removed'])}.")
     if done["kept"]:
@@ -181,6 +185,7 @@ def _status_json(keks: Keks, found: "Survey") -> dict[str, Any]:
 
 
 def _draw(console: "Console", keks: Keks, found: "Survey") -> None:
+    from streams.excerpts import counted
     from touchline.terminal import draw_table
 
     console.print(f"Keys from {keks.source}", style="bold", markup=False)
@@ -192,7 +197,7 @@ def _draw(console: "Console", keks: Keks, found: "Survey") -> None:
     draw_table(console, ("key-encryption key", "it", "purpose", ">year", ">data keys"), rows)
     unknown = 0 if keks.outside else len(found) - found.destroyed.total() - found.under({keks.current, *keks.older})
     if unknown:
-        console.print(f"{unknown:,} data keys lie under a key that is not in this file: bring the file that has it.", style="red")
+        console.print(f"Under a key that is not in this file: {counted(unknown, 'data key')}. Bring the file that has it.", style="red")
     if keks.older or keks.unfinished:
         console.print("A rotation is not finished: `touchline keys rotate --resume` ends it.", style="yellow")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _TICK_S: Final = 1.0
+_OWNER_ONLY: Final = 0o600
 _SAYS: Final = {
     "begun": "telling the log",
     "told": "destroying keys",
@@ -87,8 +89,8 @@ def erase(
         elif dry_run:
             _print_plan(await planned(person, desk.keys, desk.places), as_json=as_json)
         else:
-            done = await desk.erasing.run(await desk.erasing.begin(person, reason=word, actor=actor), wait=not no_wait)
-            _print_done(done, as_json=as_json)
+            for done in await desk.erasing.run(await desk.erasing.begin(person, reason=word, actor=actor), wait=not no_wait):
+                _print_done(done, as_json=as_json)
 
     async def rest(desk: "Office") -> None:
         await _complete(desk, await desk.erasures.unfinished(whose), dry_run=dry_run, wait=not no_wait, as_json=as_json)
@@ -137,17 +139,22 @@ def report(
 
 
 async def _complete(desk: "Office", left: "Sequence[Erasure]", *, dry_run: bool, wait: bool, as_json: bool) -> None:
-    """Complete erasures that were cut off. Raises `Retryable` for the first that cannot be, after the others."""
-    failed: list[Retryable] = []
-    for erasure in left:
-        try:
-            _print_done(erasure if dry_run else await desk.erasing.run(erasure, wait=wait), as_json=as_json)
-        except Retryable as error:
-            failed.append(error)
-    if failed:
-        raise failed[0]
+    """Complete erasures that were cut off: of all of them what needs no minute, then the rest. Raises `Retryable` for the first that cannot be."""
     if not left and not as_json:
         typer.echo("No erasure is left to be completed.")
+    failed: dict[str, Retryable] = {}
+    reached = {one.id: one for one in left}
+    for last in [] if dry_run else [False, True] if wait else [False]:
+        for id_ in [id_ for id_, one in reached.items() if id_ not in failed and not one.is_done]:
+            try:
+                reached |= {one.id: one for one in await desk.erasing.run(reached[id_], wait=last)}
+            except Retryable as error:
+                failed[id_] = error
+    for id_, one in reached.items():
+        if id_ not in failed:
+            _print_done(one, as_json=as_json)
+    if failed:
+        raise next(iter(failed.values()))
 
 
 def _check_one(handle: str | None, customer: str | None) -> None:
@@ -224,6 +231,7 @@ def _print_plan(plan: "Plan", *, as_json: bool) -> None:
 
 
 def _print_done(erasure: "Erasure", *, as_json: bool) -> None:
+    from streams.excerpts import counted
     from streams.plain import utc
 
     if as_json:
@@ -232,7 +240,7 @@ def _print_done(erasure: "Erasure", *, as_json: bool) -> None:
         said |= {name: None if at_us is None else utc(at_us) for name, at_us in times.items()}
         typer.echo(json.dumps({**said, "customers": sorted(erasure.customers), "handles": sorted(erasure.handles), "done": erasure.is_done}))
         return
-    who = f"Customer {erasure.customer} ({len(erasure.customers)} in all, {len(erasure.handles)} handles)"
+    who = f"Customer {erasure.customer} ({counted(len(erasure.customers), 'customer')} in all, {counted(len(erasure.handles), 'handle')})"
     if erasure.is_done and erasure.erased_at_us is not None:
         typer.echo(f"{who} was forgotten: keys destroyed at {utc(erasure.erased_at_us)}. Erasure {erasure.id}.")
     else:
@@ -252,8 +260,11 @@ def _print_erased(person: "Person", unfinished: bool, *, as_json: bool) -> None:
 
 
 def _write(file: Path, text: str) -> None:
+    """Write a file that only its owner can read, at no moment anybody else."""
     try:
-        file.write_text(text, encoding="utf-8")
-        file.chmod(0o600)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            os.fchmod(descriptor, _OWNER_ONLY)  # one that was there before may be open to others
+            out.write(text)
     except OSError as error:
         raise Refused(f"{file} cannot be written ({error.strerror}).", reason="unwritable", next_step="choose another place.") from None

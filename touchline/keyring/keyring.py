@@ -126,11 +126,6 @@ class Keyring:
         shelves = await self._fetched(items)
         return [self._unsealed(item, shelves) for item in items]
 
-    def forget(self, tenant: str, handle_hash: bytes) -> None:
-        """Drop a handle's keys now, because they were destroyed."""
-        for purpose in ("contact", "vulnerability"):
-            self._shelves.pop(KeyPartition(tenant, handle_hash, purpose), None)
-
     def doubt(self, tenant: str, handle_hash: bytes) -> None:
         """Read a handle's keys again before they are prepared or opened next; what was prepared can still be used, within its minute."""
         old_s = self._monotonic() - _REFRESH_S - 1.0
