@@ -1682,6 +1682,8 @@ class IdentityLinked(Event, frozen=True, kw_only=True, gc=False):
     """How often the handle had been linked or unlinked before."""
     via: str = ""
     """The customer whose link took this one along; empty for a link of its own."""
+    root: Handle | None = None
+    """The handle that the root customer is named by."""
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     sealed: bytes | None = None
     sealed_key: str | None = None
@@ -1700,6 +1702,12 @@ class IdentityMergeProposed(Event, frozen=True, kw_only=True, gc=False):
     """The customer who would stay."""
     evidence: str = ""
     """What the claim rests on. A short code, never free text."""
+    handle: Handle | None = None
+    """The handle that the one who would be linked is named by."""
+    root: Handle | None = None
+    """The handle that the one who would stay is named by."""
+    reason: str = ""
+    """Why a person must decide. A short code, never free text."""
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     sealed: bytes | None = None
     sealed_key: str | None = None
@@ -1716,6 +1724,8 @@ class IdentityMergeRejected(Event, frozen=True, kw_only=True, gc=False):
     """The customer who would have been linked."""
     to: str
     """The customer who would have stayed."""
+    reason: str = ""
+    """Why. A short code, never free text."""
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     sealed: bytes | None = None
     sealed_key: str | None = None
@@ -1750,6 +1760,10 @@ class IdentityUnlinked(Event, frozen=True, kw_only=True, gc=False):
     """Why. A short code, never free text."""
     back: str = ""
     """The customer whom the handle belongs to again, as before it came along with him; empty: its own."""
+    handle: Handle | None = None
+    """The handle whose customer was linked."""
+    evidence: str = ""
+    """What the claim had rested on. A short code, never free text."""
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     sealed: bytes | None = None
     sealed_key: str | None = None
@@ -2066,6 +2080,8 @@ class PrivacyErased(Event, frozen=True, kw_only=True, gc=False):
     """Id of the erasure: the same for all customers that the person was."""
     reason: str = ""
     """Why. A short code, never free text."""
+    handles: dict[str, int] = msgspec.field(default_factory=dict)
+    """The person's handles as `kind:hash`, the hash in hexadecimal digits, each with the generation that it has from then on."""
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     sealed: bytes | None = None
     sealed_key: str | None = None

@@ -22,6 +22,7 @@ from streams.identity.copying import Copier
 from streams.identity.linker import Linker
 from streams.identity.pairs import Pairs
 from streams.identity.roots import Roots
+from streams.identity.telling import TOO_LONG
 from streams.identity.undoing import Undoing
 from streams.live import App, build_app
 from streams.log.reader import LogReader
@@ -41,7 +42,7 @@ from touchline.errors import Misconfigured
 from touchline.logging import configure_logging
 from touchline.settings import Settings, load_settings
 
-__all__ = ["assembler", "resolver_group", "worker_app"]
+__all__ = ["assembler", "resolver_group", "resolver_linker", "resolver_runner", "worker_app"]
 
 log = structlog.get_logger(__name__)
 
@@ -105,7 +106,7 @@ def assembler(beside: Sequence[str], groups: Sequence[Group]) -> Callable[[Setti
             store = await patience.run(lambda: CassandraStore.connect(settings))
         registered = registry.output_ids(settings.registry_url) if settings.registry_url and groups else {}
         if RESOLVER in beside and store is not None:
-            runners.append(_resolver_runner(settings, store, producer, codec))
+            runners.append(resolver_runner(settings, resolver_linker(settings, store, codec, Roots()), producer, codec))
         if CONFIG in beside:
             interaction = settings.topic("interaction")
             runners.append(
@@ -135,19 +136,24 @@ def assembler(beside: Sequence[str], groups: Sequence[Group]) -> Callable[[Setti
     return assemble
 
 
-def _resolver_runner(settings: Settings, store: Store, producer: Producer, codec: Codec) -> ResolverRunner:
-    """Return the resolver's runner, with a linker over the same store and a producer of its own: a link waits for nobody's records."""
-    roots, most = Roots(), settings.identity_handles_per_kind_max
+def resolver_linker(settings: Settings, store: Store, codec: Codec, roots: Roots) -> Linker:
+    """Return what links for the resolver, over the store of its claims. It has a producer of its own: a link waits for nobody's records."""
     told = KafkaLog(settings.brokers, settings.topic("interaction"), linger="alerts")
+    return Linker(Claims(store), Pairs(store), roots, told, codec, handles_per_kind_max=settings.identity_handles_per_kind_max)
+
+
+def resolver_runner(settings: Settings, linker: Linker, producer: Producer, codec: Codec) -> ResolverRunner:
+    """Return the resolver's runner. It and its linker share one memory of whose handles are."""
+    most = settings.identity_handles_per_kind_max
     return ResolverRunner(
-        Resolver(codec, future_max_s=settings.future_max_s, roots=roots, handles_per_kind_max=most),
+        Resolver(codec, future_max_s=settings.future_max_s, roots=linker.roots, handles_per_kind_max=most),
         producer,
         codec,
         topics=[settings.topic(f"channel.{channel}") for channel in CHANNELS],
         interaction=settings.topic("interaction"),
         quarantine=settings.topic("quarantine"),
         group_id=resolver_group(settings),
-        linker=Linker(Claims(store), Pairs(store), roots, told, codec, handles_per_kind_max=most),
+        linker=linker,
     )
 
 
@@ -184,7 +190,7 @@ def _copying(engine: Engine, settings: Settings, store: Store, codec: Codec, his
     async def propose(run: CopyRun) -> bool:
         tenant = run.subject.tenant
         one, target = await claims.home(tenant, run.subject.id), await claims.home(tenant, run.to)
-        return one is not None and target is not None and await linker.take_back(one, target, reason="history_too_long")
+        return one is not None and target is not None and await linker.take_back(one, target, reason=TOO_LONG)
 
     return Copier(history, log, codec, version, propose=propose), Undoing(history, log, codec)
 

@@ -183,7 +183,7 @@ class Engine:
         record = RawRecord(was.next_offset - 1, None, b"", until_us + 1)
         for subject in subjects:
             if subject.id in lane.parked:
-                continue  # time stands still for who waits
+                continue  # time stands still for who waits: the driver, told of its timers again, would have them expire again, without end
             entry = self._entry(subject, partition, states)
             wake = Arrived(record, END_OF_INPUT, until_us + 1, ts_us, b"")
             self._feed_subject(lane, work, subject, entry, [wake], again=True)

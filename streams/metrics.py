@@ -56,5 +56,5 @@ class GroupMetrics:
             _WAKES.labels(*self._labels, result).inc(n)
 
     def links(self, result: str) -> None:
-        """Count a link that a record asked for, with this result: linked, proposed, rejected, too_many_handles."""
+        """Count a link that a record asked for, with this result: linked, proposed, rejected, too_many_handles, shared."""
         _LINKS.labels(*self._labels, result).inc()

@@ -3,6 +3,7 @@
 Knows how whatever they append comes onto the simulation's log; must not know who folds it, nor when.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -11,7 +12,9 @@ from schemas.events import IdentityLinked
 from streams.cutting import FRAME, frames_of
 from streams.identity.claims import Claims
 from streams.identity.copying import Copier
+from streams.identity.lengths import Lengths
 from streams.identity.linker import Linker
+from streams.identity.linking_rules import Verdict
 from streams.identity.pairs import Pairs
 from streams.identity.roots import Roots
 from streams.kept_log import KeptLog
@@ -34,7 +37,8 @@ _SETTLED_MAX: Final = 8
 class SimulatedLinks:
     """`put` appends a record under a key, at the log's time, which `now_us` tells. `view` is the version of whose work copies are made.
 
-    `stirred` is set by whatever must be folded before the next event: a link, or a record of a customer who is linked away.
+    `stirred` is set by whatever must be folded before the next event: a link, or a record of a customer who is linked away. `results` counts
+    what came of the links that records asked for. A history that is too long is measured before its link: here none has to be undone.
     """
 
     def __init__(self, codec: Codec, view: GroupVersion, *, future_max_s: int, put: Callable[[str, bytes], None], now_us: Callable[[], int]) -> None:
@@ -44,7 +48,9 @@ class SimulatedLinks:
         self._log = KeptLog(scratch_disk())
         roots, store = Roots(clock_s=lambda: 0.0), MemoryStore(control_tables())  # nobody else links: what is known stays true
         self._resolver = Resolver(codec, future_max_s=future_max_s, roots=roots)
-        self._linker = Linker(Claims(store, now_us), Pairs(store, now_us), roots, self, codec)
+        self.results: Counter[Verdict] = Counter()
+        length = Lengths(self._log, codec, view).of
+        self._linker = Linker(Claims(store, now_us), Pairs(store, now_us), roots, self, codec, tell=self._count, length=length)
         self._copier = Copier(self._log, self, codec, view)
         self.stirred = False
 
@@ -75,6 +81,9 @@ class SimulatedLinks:
                 return found
             await self._linker.settle(found)
         raise TouchlineError("whose the handles of a record are could not be found out.", next_step="report it, with the file.")
+
+    def _count(self, found: Verdict) -> None:
+        self.results[found] += 1
 
     async def copy(self, work: Work) -> None:
         """Append the copies that a work asks for."""

@@ -5,7 +5,7 @@ speak to another subject (a projection that `loops_back`) are subjects woken in 
 what goes back onto the log is appended at once. So are links, and the copies that they make necessary (log.md §5).
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
 from projections.kernel import Config, Effect, Subject
@@ -17,6 +17,7 @@ from schemas.record import Event
 from streams.armed import Expiry, next_of
 from streams.effects import DESTINATIONS
 from streams.engine import SETTLE_S, Engine
+from streams.identity.linking_rules import Verdict
 from streams.records import Batch, RawRecord
 from streams.resolving import Resolved, Unresolvable
 from streams.simulated_links import SimulatedLinks
@@ -133,6 +134,11 @@ class Simulation:
     def parked_customers(self) -> int:
         """How many customers are parked."""
         return sum(driven.engine.parked_customers for driven in self._driven)
+
+    @property
+    def links(self) -> Mapping[Verdict, int]:
+        """What came of the links that events asked for."""
+        return self._links.results
 
     async def _append(self, event: Event) -> bool:
         """Append an event, resolved; False if it was refused. What names its customer itself, or is of nobody, needs no resolving."""

@@ -31,6 +31,9 @@ TIED_MAX: Final = 1024
 RANGES_MAX: Final = 8
 """Ranges of offsets that are remembered of an origin: more than two are there only where links are made and undone faster than they are read."""
 
+HANDED_MAX: Final = 64
+"""Records that are remembered of those that were handed on to one who is gone: only what comes within a minute or so comes so."""
+
 _HASH_BYTES: Final = 8
 
 T = TypeVar("T")
@@ -43,6 +46,7 @@ class Ties(msgspec.Struct, array_like=True):
     `origins` holds, by the customer from whom they were copied, from which offset to which copies were met: (low, high) one behind the
     other, the last pair the one that grows. `linked` are the customers who are linked here and `gone` those who were unlinked, each with
     the turn that says so. `runs` are the runs of copies that are open, each since when (µs). `copies` are the hashes of the last copies.
+    `handed` holds, by who is gone, at which offset all of it was given back or handed on, and those of the records handed on since he is gone.
     """
 
     to: str = ""
@@ -53,6 +57,7 @@ class Ties(msgspec.Struct, array_like=True):
     runs: dict[str, int] = {}
     copies: bytes = b""
     at: int = -1
+    handed: dict[str, list[int]] = {}
 
     @classmethod
     def decoded(cls, blob: bytes) -> Self | None:
@@ -107,6 +112,12 @@ class Ties(msgspec.Struct, array_like=True):
         if origin not in self.runs:
             _put(self.runs, origin, now_us)
 
+    def hand_on(self, home: str, offset: int) -> None:
+        """Note that a record of one who is gone was handed on to him, whoever does it."""
+        asked, *handed = self.handed.get(home, (offset,))
+        if offset not in handed:
+            self.handed[home] = [asked, *[*handed, offset][-HANDED_MAX:]]
+
     def link(self, subject: Subject, event: IdentityLinked, now_us: int, offset: int) -> bool:
         """Take a link in, under either customer; tell whether it says anything new. `now_us` is the subject's clock, `offset` the record's."""
         if event.from_ == event.to:
@@ -118,7 +129,8 @@ class Ties(msgspec.Struct, array_like=True):
         elif event.to == subject.id:
             if event.turn < max(self.linked.get(event.from_, -1), self.gone.get(event.from_, -1)):
                 return False
-            self.gone.pop(event.from_, None)
+            for known in (self.gone, self.handed):
+                known.pop(event.from_, None)
             _put(self.linked, event.from_, event.turn)
             _put(self.runs, event.from_, now_us)
         else:
@@ -147,6 +159,7 @@ class Ties(msgspec.Struct, array_like=True):
             for known in (self.linked, self.runs):
                 known.pop(event.from_, None)
             _put(self.gone, event.from_, event.turn)
+            _put(self.handed, event.from_, [offset])
         else:
             return False
         return True

@@ -81,8 +81,8 @@ class Tying:
     def _takes_own(self, fold: Fold, arrived: Arrived, head: Head, ties: Ties) -> bool:
         if is_machinery(head.type):
             return head.type is not ClockMoved or self._takes_over(fold, arrived, ties)
-        if home_of(head.header, fold.subject.id) in ties.gone:
-            self._hand_on(fold, arrived)
+        if (home := home_of(head.header, fold.subject.id)) in ties.gone:
+            self._hand_on(fold, arrived, home)
             return False
         return True
 
@@ -99,7 +99,7 @@ class Tying:
         ties.passed(origin, offset)
         entry.ties, fold.tied = ties, True
         if home in ties.gone:
-            self._hand_on(fold, arrived)
+            self._hand_on(fold, arrived, home)
         else:
             fold.repeats += 1
             self._pass(fold, arrived)
@@ -113,7 +113,10 @@ class Tying:
         self._pass(fold, arrived)
         return False
 
-    def _hand_on(self, fold: Fold, arrived: Arrived) -> None:
+    def _hand_on(self, fold: Fold, arrived: Arrived, home: str) -> None:
+        if fold.entry.ties is not None:
+            fold.entry.ties.hand_on(home, arrived.record.offset)
+            fold.tied = True
         fold.handed_on += 1
         self._pass(fold, arrived)
         self._ask(fold, arrived)
@@ -139,21 +142,30 @@ class Tying:
         offset, promotions, ties = arrived.record.offset, fold.promotions, fold.entry.ties
         if ties is None or arrived.imported or (wish := self._wish(fold.subject, ties, arrived)) is None:
             return
-        is_whole = wish.whole or (wish.home == fold.subject.id and promotions is not None and self._is_first(fold, ties, offset, promotions))
+        is_first = not wish.whole and promotions is not None and self._is_first(fold, ties, offset, wish.home, promotions)
         if promotions is not None and promotions.of_record(offset) != self._version:
             return
-        offsets = () if wish.whole else (offset,)
-        fold.runs.append(CopyRun(fold.subject, wish.to, wish.home, offset if is_whole else 0, offsets, arrived.appended_us))
+        handed = ties.handed.get(wish.home) if is_first else None
+        offsets = () if wish.whole else (offset,) if handed is None else tuple(handed[1:])
+        below = offset if wish.whole or is_first else 0
+        fold.runs.append(CopyRun(fold.subject, wish.to, wish.home, below, offsets, arrived.appended_us))
 
     @staticmethod
-    def _is_first(fold: Fold, ties: Ties, offset: int, promotions: Promotions) -> bool:
+    def _is_first(fold: Fold, ties: Ties, offset: int, home: str, promotions: Promotions) -> bool:
         """Tell whether a record is the first since another version speaks: the one that spoke then may not have copied what came before.
 
         Copied again, that does nothing. The record is noted as the one that asks for all of it, also where it is read again.
         """
-        if ties.at >= 0 and promotions.of_record(ties.at) != promotions.of_record(offset):
-            ties.at, fold.tied = offset, True
-        return ties.at == offset
+        handed = ties.handed.get(home)
+        at = ties.at if home == fold.subject.id else handed[0] if handed else -1
+        if not 0 <= at < offset or promotions.of_record(at) == promotions.of_record(offset):
+            return at == offset
+        fold.tied = True
+        if handed:
+            handed[0] = offset
+        else:
+            ties.at = offset
+        return True
 
     def _wish(self, subject: Subject, ties: Ties, arrived: Arrived) -> _Wish | None:
         head = arrived.head

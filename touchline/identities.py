@@ -3,7 +3,7 @@
 Knows how a customer's id becomes the handle that it is named by; who may be joined is decided in `streams/identity/deciding.py`.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -15,12 +15,16 @@ from streams.identity.appending import KafkaLog
 from streams.identity.claim import Claim, Name, Way
 from streams.identity.claims import Claims
 from streams.identity.deciding import Deciding, Merge
+from streams.identity.lengths import Lengths
 from streams.identity.linker import Linker
 from streams.identity.pairs import Pair, Pairs, Proposal
 from streams.identity.roots import Roots
 from streams.identity.unlinking import Plan
+from streams.log.reader import LogReader
 from streams.plain import utc
 from streams.reading import ActiveVersions, CustomerReader
+from streams.rebuild.history import History
+from streams.records import RawRecord
 from touchline.auditing import trail_of
 from touchline.errors import Refused
 from touchline.settings import Settings
@@ -41,19 +45,24 @@ class Move(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """One person: the root, every claim of a handle that is the root's, the root's own first, and what was decided about any of them."""
+    """One person: the root, every claim of a handle that is the root's, the root's own first, and what was decided about any of them.
+
+    Without `is_known` it is one who may come yet: nothing came by the handle, or nothing since it was forgotten.
+    """
 
     root: Claim
     handles: tuple[Claim, ...]
     pairs: tuple[Pair, ...]
     proposals: tuple[Proposal, ...]
     is_settled: bool = True
+    is_known: bool = True
 
     def json(self) -> dict[str, Any]:
         """Return the public JSON form. `since` of the root's own handle is null: it was never linked."""
         return {
             "kind": "identity",
             "customer_id": self.root.own,
+            "known": self.is_known,
             "settled": self.is_settled,
             "handles": [_handle_json(claim) for claim in self.handles],
             "pairs": [pair_json(pair) for pair in self.pairs],
@@ -149,7 +158,8 @@ class Identities:
         pairs = await self._linker.pairs.of(self._tenant, customers)
         proposals = [one for one in await self._linker.pairs.proposals(self._tenant) if customers & {one.customer, one.other}]
         settled = way.is_whole and not any(claim.is_pending for claim in members)
-        return Identity(root, (root, *members), tuple(pairs), tuple(proposals), settled)
+        known = bool(way.claims[0].customer or members or pairs) or await self._view.customer(self._tenant, root.own) is not None
+        return Identity(root, (root, *members), tuple(pairs), tuple(proposals), settled, known)
 
     async def proposals(self) -> list[Proposal]:
         """Return what a person has to decide."""
@@ -183,12 +193,27 @@ class Identities:
         return one.own, other.own
 
 
+class _Reader:
+    """Reads records of the log; connects when it is asked for some."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def records(self, partition: int, offsets: Iterable[int]) -> Iterator[RawRecord]:
+        """Yield the records at these offsets."""
+        with LogReader(self._settings.brokers, self._settings.topic("interaction")) as reader:
+            yield from reader.records(partition, offsets)
+
+
 @asynccontextmanager
 async def identities(settings: Settings, tenant: str) -> AsyncIterator[Identities]:
     """Connect for as long as the context lasts; the broker is not asked before something is to be changed."""
     codec = Codec()
     async with connected(settings) as store:
         told = KafkaLog(settings.brokers, settings.topic("interaction"), linger="alerts")
-        linker = Linker(Claims(store), Pairs(store), Roots(), told, codec, handles_per_kind_max=settings.identity_handles_per_kind_max)
-        view = CustomerReader(store, codec, await ActiveVersions(store).of("view"))
+        version = await ActiveVersions(store).of("view")
+        length = Lengths(History(store, _Reader(settings)), codec, version).of
+        most = settings.identity_handles_per_kind_max
+        linker = Linker(Claims(store), Pairs(store), Roots(), told, codec, handles_per_kind_max=most, length=length)
+        view = CustomerReader(store, codec, version)
         yield Identities(linker, view, trail_of(settings, store), tenant=tenant, actor=settings.operator)

@@ -1,5 +1,6 @@
 """The steps of `touchline log export` and `touchline log import`, put together from the settings. Prints nothing but progress."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,11 +14,13 @@ from streams.log.files import unwritable
 from streams.log.importing import LogImport
 from streams.log.manifest import Manifest, load, save
 from streams.log.reader import LogReader
+from streams.log.restoring_claims import RestoringClaims
 from streams.log.target import KafkaTarget
 from streams.wall_clock import now_us
 from touchline.errors import Misconfigured, Refused
 from touchline.progress_bar import ProgressBar
 from touchline.settings import Settings
+from touchline.tables import connected
 
 __all__ = ["TOPICS", "export_log", "import_log"]
 
@@ -81,7 +84,10 @@ def export_log(
 
 
 def import_log(settings: Settings, folder: Path, bar: ProgressBar, *, dry_run: bool) -> dict[str, Any]:
-    """Bring an export onto this installation's topics; return what became of it. With `dry_run` everything is checked and nothing appended."""
+    """Bring an export onto this installation's topics, and whose the handles are into its tables; return what became of it.
+
+    With `dry_run` files and topics are checked, and nothing is changed.
+    """
     manifest = load(folder)
     if manifest is None:
         raise Refused(
@@ -98,7 +104,10 @@ def import_log(settings: Settings, folder: Path, bar: ProgressBar, *, dry_run: b
             bar.step("what is there", had)
             run.compare(bar.tell)
         to_send = run.missing
+        claims = unnamed = 0
         if not (was_finished or dry_run):
+            bar.step("claims", manifest.records)
+            claims, unnamed = asyncio.run(_restore(settings, folder, manifest, bar))
             bar.step("import", to_send)
             run.send(bar.tell)
             bar.step("read back", to_send)
@@ -115,10 +124,20 @@ def import_log(settings: Settings, folder: Path, bar: ProgressBar, *, dry_run: b
             "were_there": had,
             "appended": to_send if whole else 0,
             "undated": run.dating.undated,
+            "claims": claims,
+            "unnamed": unnamed,
             "topics": [{"topic": settings.topic(it.name), "partitions": len(it.partitions), "records": it.records} for it in manifest.topics],
             "digest_files": files if whole else None,
             "digest_topics": topic if whole else None,
         }
+
+
+async def _restore(settings: Settings, folder: Path, manifest: Manifest, bar: ProgressBar) -> tuple[int, int]:
+    """Restore the identity tables; return how many changes of claims that took, and how many events do not name what they speak of."""
+    async with connected(settings) as store:
+        run = RestoringClaims(store, Codec())
+        await run.restore(folder, manifest, bar.tell)
+        return run.restored, run.unnamed
 
 
 def _chosen(folder: Path, manifest: Manifest | None, topics: tuple[str, ...] | None) -> tuple[str, ...]:

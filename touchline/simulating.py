@@ -109,6 +109,8 @@ class Simulated:
             typer.echo(said, err=True)
         if reasons:
             typer.echo(f"reasons: {', '.join(f'{reason} {n:,}' for reason, n in reasons.most_common())}", err=True)
+        if apart := {result: n for result, n in self._simulation.links.items() if result != "linked"}:
+            typer.echo(f"not linked: {', '.join(f'{result} {n:,}' for result, n in sorted(apart.items()))}", err=True)
         parked = self._simulation.parked_customers
         typer.echo(
             f"received {counts.received:,} = accepted {counts.accepted:,} + duplicate {counts.duplicate:,} + quarantined {counts.quarantined:,}"

@@ -20,7 +20,7 @@ from streams.store.port import CellValue, RowWrite, Store
 from streams.wall_clock import now_us
 from touchline.errors import TouchlineError
 
-__all__ = ["STEPS_MAX", "Claims"]
+__all__ = ["STEPS_MAX", "Claims", "way_back"]
 
 STEPS_MAX: Final = 8
 """Claims that are followed, one after the other; what lies further is found when the first ones have been straightened."""
@@ -81,7 +81,7 @@ class Claims:
             claim, customer=root.own, root=root.name, announced=False, turn=claim.turn + 1, via=via, evidence=evidence, linked_at_us=at_us
         )
         back = [(root.own, claim.name), (root.own, root.name), (claim.own, claim.name)]
-        await self._store.write([_back(customer, name, at_us) for customer, name in back])
+        await self._store.write([way_back(customer, name, at_us) for customer, name in back])
         return await self._change(claim, new)
 
     async def release(self, claim: Claim) -> Claim | None:
@@ -115,6 +115,10 @@ class Claims:
         )
         return await self._change(claim, new)
 
+    async def restore(self, claim: Claim, new: Claim) -> bool:
+        """Put what a log says of a handle in the place of its claim as it was read; False if somebody was quicker. Its way back must be there."""
+        return await self._change(claim, new) is not None
+
     async def _candidates(self, tenant: str, customer: str) -> list[Name]:
         rows = await self._store.read(_BACK, {"tenant": tenant, "customer": customer}, limit=_CANDIDATES_MAX)
         return sorted((_named(tenant, row) for row in rows), key=order)
@@ -141,9 +145,10 @@ class Claims:
         return max(self._now_us(), claim.linked_at_us + 1, claim.erased_at_us + 1)
 
 
-def _back(customer: str, name: Name, at_us: int) -> RowWrite:
+def way_back(customer: str, name: Name, at_us: int, *, erased: bool = False) -> RowWrite:
+    """Return the row that leads from a customer to a handle that was linked then; if it was `erased` then, the end of that row."""
     tenant, kind, hashed = name.key
-    return RowWrite(_BACK, (tenant, customer, kind, hashed), {"linked_at": at_us}, at_us)
+    return RowWrite(_BACK, (tenant, customer, kind, hashed), None if erased else {"linked_at": at_us}, at_us)
 
 
 def _named(tenant: str, row: Row) -> Name:

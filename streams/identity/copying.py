@@ -8,25 +8,23 @@ the offsets at the origin. Knows the log and where records lie; must not know wh
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, Protocol
-from uuid import UUID, uuid5
 
 import structlog
 
-from projections.kernel import Subject
+from projections.linked import is_copy
 from schemas.codec import Codec, Head, Undecodable
-from schemas.events import Header, IdentityCopied
 from streams.copy_run import CopyRun, joined
+from streams.identity import telling
 from streams.identity.apart import apart
 from streams.identity.appending import LogAppender
 from streams.identity.copies import copied, home_of, is_machinery
-from streams.identity.telling import SOURCE
 from streams.rebuild.history import Place, PlacedRecord
 from streams.store.excluded import Exclusion
 from streams.store.port import GroupVersion
 from streams.work import Work
 from touchline.errors import Refused
 
-__all__ = ["COPIES_MAX", "PORTION_RECORDS", "Copier", "Findable", "Propose"]
+__all__ = ["COPIES_MAX", "PLACES_MAX", "PORTION_RECORDS", "Copier", "Findable", "Propose", "copyable"]
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +36,6 @@ PLACES_MAX: Final = 2 * COPIES_MAX
 
 PORTION_RECORDS: Final = 500
 """Copies that are appended before their acknowledgements are waited for."""
-
-_NAMESPACE: Final = UUID("3c1e4c0a-5d9e-5b63-8a53-2f4f1f0c9d27")
 
 Propose = Callable[[CopyRun], Awaitable[bool]]
 """Has a person decide about a link whose history is too long to be copied; tells whether the link is undone until then."""
@@ -120,7 +116,16 @@ class Copier:
             ends.append((asked, len(chosen), chosen[-1][0].record.offset if chosen else -1))
         await self._log.drain()  # what completes them stands behind them, also where a copy had to be sent twice
         for (run, work, _), _, last in ends:
-            self._log.append(run.to, self._codec.encode(_complete(run, run.subject, last, work.checkpoint.write_ts_us)))
+            told = telling.copied(
+                f"{run.below}\0{last}",
+                run.subject,
+                home=run.home,
+                to=run.to,
+                last_offset=last,
+                at_us=run.at_us,
+                write_ts_us=work.checkpoint.write_ts_us,
+            )
+            self._log.append(run.to, self._codec.encode(told))
         await self._log.drain()
         for (_, work, _), n, last in ends:
             log.info("copied", partition=work.partition, copies=n, last_offset=last)
@@ -146,19 +151,9 @@ class Copier:
 
     async def _chosen(self, run: CopyRun, partition: int, records: Sequence[PlacedRecord]) -> list[tuple[PlacedRecord, Head]] | None:
         """Return the records that are copied, in the order of the log; None as of `_places`."""
-        subject = run.subject
-        excluded = await self._history.excluded(subject.id, self._view) if records else []
-        heads = [self._codec.head(one.record.value) for one in records]
-        out = apart(self._codec, subject.id, heads).out
-        chosen = [
-            (one, head)
-            for number, (one, head) in enumerate(zip(records, heads, strict=True))
-            if number not in out
-            and not isinstance(head, Undecodable)
-            and _is_its_own(head, run)
-            and not any(exclusion.names(*one.place, head.header.id) for exclusion in excluded)
-        ]
-        if run.below and len(chosen) > COPIES_MAX:
+        excluded = await self._history.excluded(run.subject.id, self._view) if records else []
+        chosen = copyable(self._codec, run, records, excluded)
+        if sum(one.record.offset < run.below for one, _ in chosen) > COPIES_MAX:
             refused = Refused("The history is too long.", reason="too_many_copies", next_step="let a person decide.")
             left = await self._left(run, partition, refused)
             return None if left is None else [(one, head) for one, head in chosen if one.record.offset in left]
@@ -180,24 +175,22 @@ class Copier:
         self._log.append(run.to, value)
 
 
+def copyable(codec: Codec, run: CopyRun, records: Sequence[PlacedRecord], excluded: Sequence[Exclusion]) -> list[tuple[PlacedRecord, Head]]:
+    """Return which of these records a run copies: what no undone link takes out and no rebuild leaves out, each with its header."""
+    heads = [codec.head(one.record.value) for one in records]
+    out = apart(codec, run.subject.id, heads).out
+    return [
+        (one, head)
+        for number, (one, head) in enumerate(zip(records, heads, strict=True))
+        if not isinstance(head, Undecodable)
+        and (number not in out or (run.home != run.subject.id and not is_copy(head.header)))  # given back, by who spoke then
+        and _is_its_own(head, run)
+        and not any(exclusion.names(*one.place, head.header.id) for exclusion in excluded)
+    ]
+
+
 def _is_its_own(head: Head, run: CopyRun) -> bool:
     """Tell whether a record is copied: one that is no copy itself, or a copy that came home; for somebody else only what is of their home."""
     header = head.header
     is_theirs = home_of(header, run.subject.id) == run.home
     return not is_machinery(head.type) and (is_theirs or (header.origin_customer_id is None and run.home == run.subject.id))
-
-
-def _complete(run: CopyRun, subject: Subject, last: int, write_ts_us: int) -> IdentityCopied:
-    """Return what says that a run is complete: the same for the same run, whoever appends it and when."""
-    name = f"copied\0{subject.tenant}\0{subject.id}\0{run.home}\0{run.to}\0{run.below}\0{last}"
-    header = Header(
-        id=str(uuid5(_NAMESPACE, name)),
-        source=SOURCE,
-        tenant=subject.tenant,
-        occurred_at_us=run.at_us,
-        received_at_us=run.at_us,
-        customer_id=run.to,
-        home_customer_id=run.to,
-        actor_kind="system",
-    )
-    return IdentityCopied(header=header, from_=subject.id, home=run.home, to=run.to, last_offset=last, write_ts_us=write_ts_us)

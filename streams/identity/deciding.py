@@ -11,10 +11,11 @@ from typing import Final, Literal
 import msgspec
 
 from streams.identity.claim import Claim, Name
+from streams.identity.copying import COPIES_MAX
 from streams.identity.linker import Linker
 from streams.identity.linking_rules import carries_too_many, in_order
 from streams.identity.pairs import Pair
-from streams.identity.telling import OPERATOR, rejected
+from streams.identity.telling import OPERATOR, TOO_LONG, rejected
 from streams.identity.unlinking import Plan
 from touchline.errors import Refused
 
@@ -44,7 +45,10 @@ class Deciding:
         self._linker = linker
 
     async def planned_merge(self, first: Name, second: Name) -> Merge:
-        """Return what joining the customers of two handles means. Raises `Refused` if they are one, were erased, or have too many handles."""
+        """Return what joining the customers of two handles means.
+
+        Raises `Refused` if they are one, were erased, have too many handles, or too many records to be copied.
+        """
         target, one = await self._roots(first, second)
         if one.name == target.name:
             raise Refused(f"Both are the customer {target.own} already.", reason="same_customer", next_step=_SHOW)
@@ -55,6 +59,13 @@ class Deciding:
                 f"The customers {one.own} and {target.own} have more than {most} handles of one kind together.",
                 reason="too_many_handles",
                 next_step="unlink what does not belong to them, or raise TOUCHLINE_IDENTITY_HANDLES_PER_KIND_MAX.",
+            )
+        if (long := await self._linker.too_long(some, target)) is not None:
+            raise Refused(
+                f"The customer {long[0].own} has {long[1]:,} records or more, and a link copies at most {COPIES_MAX:,}.",
+                reason=TOO_LONG,
+                next_step="keep the two apart with `touchline identity reject`; a value that many people share belongs among the blocked ones "
+                "(TOUCHLINE_BLOCKED_HANDLES).",
             )
         decided = await self._linker.pairs.between(one.name.tenant, {claim.own for claim in some}, {claim.own for claim in others})
         return Merge((first, second), one, target, tuple(some[1:]), tuple(decided))
@@ -123,10 +134,10 @@ class Deciding:
         return in_order([ways[first].end, ways[second].end])
 
     async def _decide(self, tenant: str, one: str, other: str, state: Literal["accepted", "rejected"], *, actor: str, reason: str) -> Pair:
-        """Change what is decided of a pair, whatever it was."""
+        """Change what is decided of a pair, whatever it was; what nobody decided, since a link could not be carried out, a person decides too."""
         for _ in range(_TRIES_MAX):
             pair = await self._linker.pairs.read(tenant, one, other)
-            if pair is None or pair.state != state:
+            if pair is None or pair.state != state or not pair.actor:
                 pair = await self._linker.pairs.put(pair, tenant, one, other, state, reason=reason, evidence=OPERATOR, actor=actor)
             if pair is not None:
                 await self._linker.pairs.settle(pair)

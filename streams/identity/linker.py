@@ -10,7 +10,7 @@ handles next does the rest, under the same ids. Two who link at once are told ap
 Must not know where records come from, nor how they are appended.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -19,14 +19,15 @@ from schemas.codec import Codec
 from streams.identity.appending import LogAppender
 from streams.identity.claim import Claim, Name, Way
 from streams.identity.claims import Claims
-from streams.identity.linking_rules import HANDLES_PER_KIND_MAX, Decided, Linkable, Verdict, in_order, parent, verdict
+from streams.identity.copying import COPIES_MAX
+from streams.identity.linking_rules import HANDLES_PER_KIND_MAX, Linkable, Verdict, in_order, parent, verdict
 from streams.identity.pairs import Pair, Pairs
 from streams.identity.roots import Roots
-from streams.identity.telling import OPERATOR, Told, linked, proposed
+from streams.identity.telling import TOO_LONG, TWO_ACCOUNTS, Told, linked, proposed
 from streams.identity.unlinking import Unlinker
 from touchline.errors import Refused, Retryable
 
-__all__ = ["Linker"]
+__all__ = ["Length", "Linker"]
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +35,15 @@ ROUNDS_MAX: Final = 64
 """So often claims may turn out to have changed, while others link the same handles, before it is tried anew."""
 
 
+Length = Callable[[Claim, Claim], Awaitable[int]]
+"""Tells how many records a link of the first customer to the second would copy."""
+
+
 class Linker:
-    """Links over a store of claims, and keeps `roots` up to date. `tell` is told what came of each link that was asked for."""
+    """Links over a store of claims, and keeps `roots` up to date. `tell` is told what came of each link that was asked for.
+
+    Without `length` histories are not measured before a link: one that is too long is undone by whoever cannot copy it (`take_back`).
+    """
 
     def __init__(
         self,
@@ -47,12 +55,14 @@ class Linker:
         *,
         handles_per_kind_max: int = HANDLES_PER_KIND_MAX,
         tell: Callable[[Verdict], object] = lambda _: None,
+        length: Length | None = None,
     ) -> None:
         self.claims = claims
         self.pairs = pairs
         self.roots = roots
         self.handles_per_kind_max = handles_per_kind_max
         self.tell = tell
+        self.length = length
         self._appender = appender
         self._codec = codec
         self.unlinker = Unlinker(claims, pairs, roots, self.say)
@@ -101,8 +111,15 @@ class Linker:
     async def decide(self, one: Claim, target: Claim) -> tuple[Verdict, list[Claim], list[Claim]]:
         """Return whether a root may be linked to another one, and the claims of all handles of both."""
         some, others = [one, *await self.members(one)], [target, *await self.members(target)]
-        decided: Decided = await self.pairs.decided(one.name.tenant, {claim.own for claim in some}, {claim.own for claim in others})
-        return verdict(some, others, decided, handles_per_kind_max=self.handles_per_kind_max), some, others
+        decided, pairs = await self.pairs.decided(one.name.tenant, {claim.own for claim in some}, {claim.own for claim in others})
+        return verdict(some, others, decided, handles_per_kind_max=self.handles_per_kind_max, pairs=pairs), some, others
+
+    async def too_long(self, some: Sequence[Claim], target: Claim) -> tuple[Claim, int] | None:
+        """Return the first of these customers that has more records than a link copies, and how many at least; None if there is none."""
+        for one in some if self.length is not None else ():
+            if (found := await self.length(one, target)) > COPIES_MAX:  # type: ignore[misc] # there is one
+                return one, found
+        return None
 
     async def members(self, root: Claim) -> list[Claim]:
         """Return the claims of the handles that are linked to a root, as they are now."""
@@ -121,14 +138,14 @@ class Linker:
         return True
 
     async def take_back(self, one: Claim, target: Claim, *, reason: str) -> bool:
-        """Undo a link that cannot be carried out, and have a person decide instead; tell whether it is undone. What a person decided stays.
+        """Undo a link that cannot be carried out, and have a person decide; tell whether it is undone.
 
         Repeating it after a kill at any point completes it.
         """
         tenant = one.name.tenant
         claim = (await self.mended([one.name]))[one.name].claims[0]
         pair = await self.pairs.read(tenant, one.own, target.own)
-        if claim.customer == target.own and claim.evidence != OPERATOR and (pair is None or pair.state != "accepted"):
+        if claim.customer == target.own:
             try:
                 await self.unlinker.unlink(claim, await self.unlinker.plan(claim), actor="", reason=reason)
             except Refused:
@@ -158,16 +175,19 @@ class Linker:
         for one in others:
             if self.roots.is_apart(one.own, target.own):
                 continue
-            found, _, _ = await self.decide(one, target)
+            found, some, _ = await self.decide(one, target)
+            if found == "linked" and await self.too_long(some, target):
+                found = "too_long"
             if found == "linked":
                 own = [way.claims[0] for way in ways.values() if way.end.name == target.name]
                 if await self.link(one, target, via=parent(own, target), evidence=evidence, met=ways):
                     self.tell(found)
                 return True
-            if found == "proposed" and await self.propose(one, target, reason="two_accounts", evidence=evidence):
-                log.info("merge_proposed", evidence=evidence)
-            elif found == "too_many_handles":
-                log.warning("not_linked", reason=found, evidence=evidence, handles_per_kind_max=self.handles_per_kind_max)
+            why = {"proposed": TWO_ACCOUNTS, "too_long": TOO_LONG}.get(found)
+            if why is not None and await self.propose(one, target, reason=why, evidence=evidence):
+                log.info("merge_proposed", reason=why, evidence=evidence)
+            elif found in {"too_many_handles", "shared"}:
+                log.warning("not_linked", reason=found, evidence=evidence)
             self.tell(found)
             self.roots.set_apart(one.own, target.own)
         return False

@@ -11,6 +11,7 @@ from streams.identity.claim import Claim, Name, order
 
 __all__ = [
     "HANDLES_PER_KIND_MAX",
+    "PAIRS_MAX",
     "Decided",
     "Linkable",
     "Verdict",
@@ -25,8 +26,15 @@ __all__ = [
 
 HANDLES_PER_KIND_MAX: Final = 10
 
-Verdict = Literal["linked", "rejected", "proposed", "too_many_handles"]
-"""`linked`: they are to be. `rejected`: a person said that they are two. `proposed`: a person must say. `too_many_handles`: neither."""
+PAIRS_MAX: Final = 50
+"""Others with whom a customer may be taken for one by itself, and is not: whoever shares a handle with more shares it with everybody."""
+
+Verdict = Literal["linked", "rejected", "proposed", "too_many_handles", "too_long", "shared"]
+"""`linked`: they are to be. `rejected`: a person said that they are two. `proposed`: a person must say. `too_many_handles`: neither.
+
+`too_long`: a link could not be carried out, for there are too many records to be copied; a person must say. `shared`: neither, for a handle
+of one of them is many people's.
+"""
 
 Decided = Literal["", "open", "rejected", "accepted"]
 """What is known of a pair of customers: nothing, that a person must decide, or what was decided."""
@@ -43,9 +51,10 @@ class Linkable(msgspec.Struct, frozen=True, gc=False):
     says_nothing: bool = False
 
 
-def verdict(one: Sequence[Claim], other: Sequence[Claim], decided: Decided, *, handles_per_kind_max: int) -> Verdict:
+def verdict(one: Sequence[Claim], other: Sequence[Claim], decided: Decided, *, handles_per_kind_max: int, pairs: tuple[int, int] = (0, 0)) -> Verdict:
     """Return whether two customers are to be linked: each by the claims of all its handles, its home handle among them.
 
+    `pairs` is of how many others it is known that they may be one with the first, and with the other.
     Two who both own an account are only linked by a person, who sees what a machine does not: one may be the other's child.
     """
     if decided == "rejected":
@@ -53,8 +62,8 @@ def verdict(one: Sequence[Claim], other: Sequence[Claim], decided: Decided, *, h
     if carries_too_many([claim.name.kind for claim in (*one, *other)], handles_per_kind_max):
         return "too_many_handles"
     if decided != "accepted" and all(any(claim.name.kind == "account" for claim in claims) for claims in (one, other)):
-        return "proposed"
-    return "linked"
+        return "proposed" if decided == "open" or max(pairs) < PAIRS_MAX else "shared"
+    return "linked" if decided == "accepted" or pairs[0] < PAIRS_MAX else "shared"
 
 
 def carries_too_many(kinds: Iterable[str], handles_per_kind_max: int) -> bool:

@@ -6,8 +6,8 @@ A row of `identity_pair` is changed by lightweight transactions; that of a propo
 `undoing` keeps the whole plan of an unlink, so that anybody can complete it; for everybody else it is as good as `rejected`.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Final, Literal, cast
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, Literal, cast, get_args
 
 import msgspec
 
@@ -16,10 +16,12 @@ from streams.identity.linking_rules import Decided
 from streams.store.columns import Row, integer, text
 from streams.store.port import CellValue, RowWrite, Store
 from streams.wall_clock import now_us
+from touchline.errors import Retryable
 
 __all__ = ["Pair", "PairState", "Pairs", "Proposal", "pair_key"]
 
-PairState = Literal["open", "undoing", "rejected", "accepted"]
+PairState = Literal["open", "accepted", "rejected", "undoing"]
+_STATES: Final[tuple[PairState, ...]] = get_args(PairState)
 
 _TABLE: Final = "identity_pair"
 _PROPOSALS: Final = "identity_proposal"
@@ -67,6 +69,11 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     other_hash: str
     proposed_us: int
 
+    @property
+    def handles(self) -> tuple[str, str]:
+        """The home handles of both, each as one word."""
+        return f"{self.kind}:{self.hash}", f"{self.other_kind}:{self.other_hash}"
+
 
 def pair_key(tenant: str, one: str, other: str) -> tuple[str, str, str]:
     """Return the key of a pair's row."""
@@ -88,31 +95,32 @@ class Pairs:
 
     async def between(self, tenant: str, some: Collection[str], others: Collection[str]) -> list[Pair]:
         """Return every pair of which one is among `some` and the other among `others`."""
-        everybody = sorted({*some, *others})
-        found = await self._store.read_many(_TABLE, [{"tenant": tenant, "customer": customer} for customer in everybody])
-        wanted = {pair_key(tenant, one, other)[1:] for one in some for other in others if one != other}
-        return [Pair.of(row) for rows in found for row in rows if (row["customer"], row["other"]) in wanted]
+        return _between(await self._rows(tenant, {*some, *others}), some, others)
 
     async def of(self, tenant: str, customers: Collection[str]) -> list[Pair]:
         """Return every pair that names one of these customers, in the order of ids."""
-        keys = {pair_key(tenant, *names) for names in await self._named(tenant, sorted(customers))}
+        rows = await self._rows(tenant, customers)
+        keys = {pair_key(tenant, customer, text(row, "other")) for customer, found in rows.items() for row in found}
         found = [await self.read(*key) for key in sorted(keys)]
         return [pair for pair in found if pair is not None]
 
-    async def decided(self, tenant: str, some: Collection[str], others: Collection[str]) -> Decided:
-        """Return what was decided about two people, each known as several customers: what keeps any two of them apart keeps all apart."""
-        states = {pair.state for pair in await self.between(tenant, some, others)}
+    async def decided(self, tenant: str, some: Collection[str], others: Collection[str]) -> tuple[Decided, tuple[int, int]]:
+        """Return what was decided about two people, each known as several customers: what keeps any two of them apart keeps all apart.
+
+        And in how many pairs a customer of either is named, the one that is in most.
+        """
+        found = await self._rows(tenant, {*some, *others})
+        states = {pair.state for pair in _between(found, some, others)}
+        first, second = (max((len(found[customer]) for customer in customers), default=0) for customers in (some, others))
         if states & {"rejected", "undoing"}:
-            return "rejected"
-        return "accepted" if "accepted" in states else "open" if "open" in states else ""
+            return "rejected", (first, second)
+        return "accepted" if "accepted" in states else "open" if "open" in states else "", (first, second)
 
     async def put(
         self, pair: Pair | None, tenant: str, one: str, other: str, state: PairState, *, reason: str, evidence: str = "", actor: str = ""
     ) -> Pair | None:
         """Change a pair from what was read (None: nothing) to a state; return it, or None if somebody was quicker."""
         _, first, second = pair_key(tenant, one, other)
-        if pair is None:  # the way back: a row that says nothing, in the order in which nobody looks for what was decided
-            await self._store.write([RowWrite(_TABLE, (tenant, second, first), {}, self._now_us())])
         new = Pair(
             tenant=tenant,
             customer=first,
@@ -123,7 +131,13 @@ class Pairs:
             actor=actor,
             changed_us=max(self._now_us(), 1 + (pair.changed_us if pair else 0)),
         )
-        return new if await self._swap(pair, new) else None
+        return new if await self._change(pair, new) else None
+
+    async def restore(self, pair: Pair) -> None:
+        """Put what a log says of a pair in the place of what is known, if it is newer. Raises `Retryable` if somebody was quicker."""
+        known = await self.read(pair.tenant, pair.customer, pair.other)
+        if (known is None or _age(known) < _age(pair)) and not await self._change(known, pair):
+            raise Retryable("what is decided about two customers keeps changing.", next_step="stop all workers, then try again.")
 
     async def told(self, pair: Pair, event_id: str) -> None:
         """Note that what a pair came to is on the log; if the pair has changed meanwhile, that is told elsewhere."""
@@ -165,9 +179,15 @@ class Pairs:
             for row in rows
         ]
 
-    async def _named(self, tenant: str, customers: Sequence[str]) -> list[tuple[str, str]]:
-        found = await self._store.read_many(_TABLE, [{"tenant": tenant, "customer": customer} for customer in customers])
-        return [(text(row, "customer"), text(row, "other")) for rows in found for row in rows]
+    async def _rows(self, tenant: str, customers: Collection[str]) -> Mapping[str, Sequence[Row]]:
+        """Return all rows of some customers, by customer: a row for each pair that names one, in whichever order."""
+        names = sorted(customers)
+        return dict(zip(names, await self._store.read_many(_TABLE, [{"tenant": tenant, "customer": name} for name in names]), strict=True))
+
+    async def _change(self, pair: Pair | None, new: Pair) -> bool:
+        if pair is None:  # the way back: a row that says nothing, in the order in which nobody looks for what was decided
+            await self._store.write([RowWrite(_TABLE, (new.tenant, new.other, new.customer), {}, new.changed_us)])
+        return await self._swap(pair, new)
 
     async def _swap(self, pair: Pair | None, new: Pair) -> bool:
         columns: dict[str, CellValue] = {
@@ -180,3 +200,13 @@ class Pairs:
         }
         expected: dict[str, CellValue] | None = None if pair is None else {"state": pair.state, "changed_at": pair.changed_us}
         return await self._store.swap(_TABLE, (new.tenant, new.customer, new.other), columns, expected=expected)
+
+
+def _age(pair: Pair) -> tuple[int, int, str]:
+    """Return what a pair is ordered by in time: of two changes in the same µs the one that decides more comes later."""
+    return pair.changed_us, _STATES.index(pair.state), pair.event_id
+
+
+def _between(rows: Mapping[str, Sequence[Row]], some: Collection[str], others: Collection[str]) -> list[Pair]:
+    wanted = {tuple(sorted((one, other))) for one in some for other in others if one != other}
+    return [Pair.of(row) for customer, found in rows.items() for row in found if (customer, row["other"]) in wanted]

@@ -15,12 +15,12 @@ import msgspec
 from projections.kernel import Subject
 from projections.linked import is_copy
 from schemas.codec import Codec, Head, Undecodable
-from schemas.events import Header, IdentityCopied, IdentityLinked, IdentityUnlinked
+from schemas.events import IdentityLinked, IdentityUnlinked
+from streams.identity import telling
 from streams.identity.apart import apart
 from streams.identity.appending import LogAppender
 from streams.identity.copies import copied, home_of, is_machinery
 from streams.identity.copying import PORTION_RECORDS
-from streams.identity.telling import SOURCE
 from streams.rebuild.history import History, PlacedRecord
 from streams.records import RawRecord
 from streams.store.excluded import Exclusion
@@ -74,14 +74,14 @@ class Undoing:
 
     async def _tell(self, event: IdentityUnlinked, subject: Subject, record: RawRecord, last: int, write_ts_us: int) -> None:
         """Say under the other customer's key that all of it is there, and then that the link is undone."""
-        header = self._header(event, event.from_, f"copied\0{event.header.id}\0{event.from_}", record)
-        run = IdentityCopied(header=header, from_=subject.id, home=event.from_, to=event.from_, last_offset=last, write_ts_us=write_ts_us)
+        home, at_us = event.from_, record.appended_us
+        told = telling.copied(event.header.id, subject, home=home, to=home, last_offset=last, at_us=at_us, write_ts_us=write_ts_us)
         undone = msgspec.structs.replace(
-            event, header=msgspec.structs.replace(event.header, customer_id=event.from_, home_customer_id=event.from_, appended_at_us=None)
+            event, header=msgspec.structs.replace(event.header, customer_id=home, home_customer_id=home, appended_at_us=None)
         )
-        self._log.append(event.from_, self._codec.encode(run))
+        self._log.append(home, self._codec.encode(told))
         await self._log.drain()  # in this order
-        self._log.append(event.from_, self._codec.encode(undone))
+        self._log.append(home, self._codec.encode(undone))
         await self._log.drain()
 
     async def _undo_others(self, event: IdentityUnlinked, undone: Sequence[Head | Undecodable]) -> None:
@@ -100,15 +100,3 @@ class Undoing:
             self._log.append(other, self._codec.encode(also))
         if others:
             await self._log.drain()
-
-    def _header(self, event: IdentityUnlinked, customer: str, name: str, record: RawRecord) -> Header:
-        return Header(
-            id=str(uuid5(NAMESPACE_OID, name)),
-            source=SOURCE,
-            tenant=event.header.tenant,
-            occurred_at_us=record.appended_us,
-            received_at_us=record.appended_us,
-            customer_id=customer,
-            home_customer_id=customer,
-            actor_kind="system",
-        )

@@ -18,12 +18,11 @@ from streams.identity.claim import Claim, Name, Way, order
 from streams.identity.claims import Claims
 from streams.identity.pairs import Pair, Pairs
 from streams.identity.roots import Roots
-from streams.identity.telling import Told, linked, unlinked
+from streams.identity.telling import ERASED, Told, linked, unlinked
 from touchline.errors import Refused, Retryable
 
 __all__ = ["Leaving", "Plan", "Unlinker"]
 
-_ERASED: Final = "erased"
 _TRIES_MAX: Final = 8
 
 
@@ -121,7 +120,7 @@ class Unlinker:
         if pair is not None and pair.state == "undoing":
             await self._carry_out(pair)
             return
-        await self._say([unlinked(claim, claim.via, reason=pair.reason if pair else _ERASED)])
+        await self._say([unlinked(claim, claim.via, reason=pair.reason if pair else ERASED)])
         await self._claims.announce(claim)
         self._roots.forget([claim.name])
 

@@ -20,6 +20,7 @@ from schemas.events import AlertRaised, CustomerSnapshot, SlaBreached
 from schemas.record import Event, Record
 from tests.support.clockwork import event
 from tests.support.harness import VIEW, Installation, installed
+from tests.support.identity_invariants import customer_of
 from tests.support.processes import Running, run, until
 from tests.support.simulating import asked, replied
 from tests.support.topics import stored
@@ -131,6 +132,47 @@ def test_a_log_that_was_moved_folds_to_the_same_tables_and_is_not_told_again(sta
             assert not worker.has_logged("config_broadcast", version=1)
             assert called(new, "log", "import", str(files))["already_imported"]
             assert worker.stop() == 0, worker.last_words()
+
+
+def came(here: Installation, name: str, *visits: tuple[str, list[tuple[str, str]]]) -> dict[str, str]:
+    """Let people come by handles, each visit by its id; return under which customer each lies. The worker has stopped then."""
+    now, file = time.time(), here.folder / f"{name}.jsonl"
+    with file.open("w") as lines:
+        for number, (id_, handles) in enumerate(visits):
+            customer = [{"kind": kind, "value": value} for kind, value in handles]
+            data = {"channel": "portal", "direction": "inbound", "customer": customer, "actor": {"kind": "customer"}, "article": "lamps"}
+            line = {"specversion": "1.0", "id": id_, "source": "/portal", "type": "portal.article_viewed", "time": moment(now - 60 + number)}
+            lines.write(f"{json.dumps({**line, 'data': data})}\n")
+    with here.worker(name=name) as worker:
+        here.ingest(file)
+        here.wait_until_caught_up(worker)
+        assert worker.stop() == 0, worker.last_words()
+    ids = {id_ for id_, _ in visits}
+    log = stored(here.settings.brokers, [here.settings.topic("interaction")])
+    return {event.header.id: one.key.decode() for one in log if isinstance(event := CODEC.decode(one.value), Event) and event.header.id in ids}
+
+
+def test_whoever_comes_to_a_moved_system_is_who_they_were_and_whoever_was_forgotten_is_new(stack: LiveStack, tmp_path: Path) -> None:
+    """Neither the tables nor the keyring were moved: the files say whose a handle is, and the key file how it is found."""
+    files, lamp, phone, gone = tmp_path / "files", ("account", "L-1"), ("phone", "+4915112345678"), ("email", "gone@example.org")
+    with installed(stack, tmp_path, "people", settle_s=1) as old:
+        before = came(old, "first", ("v-1", [lamp, phone]), ("v-2", [gone]))
+        done = run(["touchline", "privacy", "erase", "--handle", ":".join(gone), "--reason", "asked", "--no-wait"], old.environment(), old.folder)
+        assert done.returncode == 0, done.stderr
+        called(old, "log", "export", str(files))
+        claims = {(row["kind"], row["hash"]): row for row in old.read(lambda store: store.scan("identity"))}
+        key_file = old.settings.key_file
+    with installed(stack, tmp_path, "people", settle_s=1, key_file=key_file) as new:
+        done_now = called(new, "log", "import", str(files))
+        assert (done_now["claims"] >= len(claims), done_now["unnamed"]) == (True, 0)
+        found = {(row["kind"], row["hash"]): row for row in new.read(lambda store: store.scan("identity"))}
+        assert {key: (row["customer"], row["generation"], row["turn"]) for key, row in found.items()} == {
+            key: (row["customer"], row["generation"], row["turn"]) for key, row in claims.items()
+        }
+        after = came(new, "second", ("v-3", [phone]), ("v-4", [gone]), ("v-5", [lamp]))
+        assert before["v-1"] == after["v-3"] == after["v-5"]
+        [again] = [customer_of(("acme", *key), 1) for key in claims if key[0] == "email"]
+        assert before["v-2"] != after["v-4"] == again
 
 
 def fill(here: Installation) -> None:

@@ -153,8 +153,8 @@ def test_a_pair_is_found_from_both_sides_and_changed_by_one_at_a_time(claims_ben
     decided = run(pairs.put(made, tenant, "a", "b", "rejected", reason="two_people", actor="lena"))
     assert decided.state == "rejected"
     assert run(pairs.put(made, tenant, "a", "b", "accepted", reason="late")) is None
-    assert run(pairs.decided(tenant, ["x", "b"], ["a", "y"])) == "rejected"
-    assert run(pairs.decided(tenant, ["x", "b"], ["y"])) == ""
+    assert run(pairs.decided(tenant, ["x", "b"], ["a", "y"])) == ("rejected", (1, 1))
+    assert run(pairs.decided(tenant, ["x", "b"], ["y"])) == ("", (1, 0))
 
 
 def test_a_proposal_is_there_until_it_is_decided_and_does_not_come_back(claims_bench: ClaimsBench) -> None:

@@ -28,7 +28,7 @@ from streams.work import Work
 from tests.support.clockwork import CODEC, event, record
 from tests.support.linked_log import VIEW as LINKED_VIEW
 from tests.support.linked_log import LinkedLog, Worker
-from tests.support.tied import copy_of, direct, linked
+from tests.support.tied import copy_of, direct, linked, unlinked
 from touchline.errors import Poison, Retryable
 
 VIEW = GroupVersion("view", GROUPS["view"].version)
@@ -139,6 +139,15 @@ def test_to_who_left_goes_what_is_of_their_home_and_nothing_else() -> None:
     assert world.log.copies() == [2]
 
 
+def test_to_who_left_goes_all_that_came_directly_once_more_also_what_was_given_back() -> None:
+    """After a promotion. What another one copied here is not his to be given back, nor what he has himself."""
+    own, elsewhere = direct(0, "received", 2, 2, 990), direct(1, "received", 2, 4, 991)
+    before = [copy_of(2, own, 1, 1000), copy_of(3, elsewhere, 1, 1000), direct(4, "received", 2, 1, 1001), linked(5, 2, 1, 999, under=1)]
+    world = World([own, elsewhere, *before, unlinked(6, 2, 1, 1002, under=1), direct(7, "sent", 2, 1, 1003)])
+    world.copy(CopyRun(P, "c2", "c2", 7, (7,), 5_000))
+    assert world.log.copies() == [4, 7]
+
+
 def test_what_came_afterwards_is_copied_by_itself_behind_the_rest() -> None:
     world = World([record(n, event("received", 1, 1000 + n, conversation=f"k{n}"), 1000 + n) for n in range(6)])
     assert world.copy(LINK._replace(below=3), LINK._replace(below=0, offsets=(5,)), LINK._replace(below=0, offsets=(4,))) == 5
@@ -189,6 +198,14 @@ def test_of_who_was_linked_long_ago_only_what_comes_now_is_copied_if_all_is_too_
     world = World([record(n, event("received", 1, 1000 + n, conversation=f"k{n}"), 1000 + n) for n in range(5)])
     assert world.copy(LINK._replace(below=3, offsets=(3, 4))) == 2
     assert (world.log.copies(), world.asked, len(world.log.complete())) == ([3, 4], [], 1)
+
+
+def test_what_came_behind_the_link_does_not_make_a_history_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a link would be undone because both were read together, or the customer retried."""
+    monkeypatch.setattr(copying, "COPIES_MAX", 3)
+    world = World([record(n, event("received", 1, 1000 + n, conversation=f"k{n}"), 1000 + n) for n in range(6)])
+    assert world.copy(LINK._replace(below=3, offsets=(4, 5))) == 5
+    assert world.asked == []
 
 
 def test_a_record_that_would_be_too_large_as_a_copy_is_left_out_and_said() -> None:

@@ -251,15 +251,19 @@ def test_only_the_version_that_speaks_asks_for_copies(tied: Tied) -> None:
     assert again.copies == [*work.copies, CopyRun(P, "c2", "c1", 0, (4,), 1004 * SECOND)]  # once is enough
 
 
-def test_a_promotion_hands_nothing_of_his_own_to_who_is_gone(tied: Tied) -> None:
-    """The customer whom somebody left is linked on itself: what came to it before is copied there again, never to who left."""
-    own = record(0, event("received", 2, 1000), 1000)
-    tied.fold(own, linked(1, 1, 2, 1001, under=2), unlinked(2, 1, 2, 1002, under=2), linked(3, 2, 3, 1003, under=2))
+def test_a_promotion_hands_on_to_who_is_gone_whatever_came_late_and_nothing_else(tied: Tied) -> None:
+    """And the customer whom he left is linked on itself: what came to it before is copied there again."""
+    own, before = record(0, event("received", 2, 1000), 1000), direct(3, "received", 1, 2, 1003)
+    tied.fold(own, linked(1, 1, 2, 1001, under=2), unlinked(2, 1, 2, 1002, under=2), before, linked(4, 2, 3, 1004, under=2))
     engine = Engine(GROUP, CODEC, tenant="acme", cached_subjects_max=100)
-    engine.open(0, Checkpoint(5, 0, active=True, event_time_us=0), first=2, promoted=[Promotion(4, 1004 * SECOND, 1)])
-    late = [direct(5, "received", 1, 2, 1005), direct(6, "received", 2, 2, 1006)]
+    engine.open(0, Checkpoint(6, 0, active=True, event_time_us=0), first=2, promoted=[Promotion(5, 1005 * SECOND, 1)])
+    late = [direct(6, "sent", 1, 2, 1006), direct(7, "received", 2, 2, 1007), direct(8, "closed", 1, 2, 1008)]
     work = engine.feed(engine.take(Batch(0, late)), asyncio.run(tied.into.load_states(VERSION, [C])))
-    assert work.copies == [CopyRun(C, "c1", "c1", 0, (5,), 1005 * SECOND), CopyRun(C, "c3", "c2", 6, (6,), 1006 * SECOND)]
+    assert work.copies == [
+        CopyRun(C, "c1", "c1", 6, (3, 6), 1006 * SECOND),
+        CopyRun(C, "c3", "c2", 7, (7,), 1007 * SECOND),
+        CopyRun(C, "c1", "c1", 0, (8,), 1008 * SECOND),  # once is enough
+    ]
 
 
 def test_what_was_imported_is_not_copied_again(tied: Tied) -> None:

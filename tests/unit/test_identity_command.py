@@ -15,8 +15,9 @@ from typer.testing import CliRunner, Result
 from schemas.codec import Codec
 from schemas.events import CustomerContact, CustomerKnownHandle, Handle, IdentityLinked, IdentityUnlinked
 from schemas.handles import customer_id
-from streams.identity.claim import Name
+from streams.identity.claim import Claim, Name
 from streams.identity.claims import Claims
+from streams.identity.copying import COPIES_MAX
 from streams.reading import CustomerReader
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
@@ -127,12 +128,25 @@ def test_show_names_the_root_its_handles_since_when_and_why(world: World, run: R
     assert "its own" in shown
 
 
-def test_show_of_nobody_is_a_clear_answer_and_of_a_handle_never_seen_its_own_customer(world: World, run: Run) -> None:
+def test_show_of_nobody_is_a_clear_answer_and_of_a_handle_never_seen_that_nothing_is_known(world: World, run: Run) -> None:
     assert refused(run("show", "nobody")).reason == "unknown_customer"
-    assert json.loads(run("show", "--handle", MAIL, "--json").stdout)["customer_id"] == world.own(MAIL)
+    found = json.loads(run("show", "--handle", MAIL, "--json").stdout)
+    assert (found["customer_id"], found["known"]) == (world.own(MAIL), False)
+    shown = run("show", "--handle", MAIL).stdout
+    assert shown == f"Nothing is known of this handle.\nBy itself it would be customer {world.own(MAIL)}.\n"
+    world.seen(MAIL)
+    assert json.loads(run("show", "--handle", MAIL, "--json").stdout)["known"] is True
+    assert "its own" in run("show", "--handle", MAIL).stdout
     assert run("show").exit_code == 2
     assert run("show", "x", "--handle", MAIL).exit_code == 2
     assert run("show", "--handle", "mail at example").exit_code == 2
+
+
+def test_show_of_a_handle_whose_person_was_forgotten_says_when(world: World, run: Run) -> None:
+    world.event(MAIL, ACCOUNT)
+    claims = Claims(world.store)
+    asyncio.run(claims.erase(asyncio.run(claims.one(world.name(MAIL))), 1_768_219_200_000_000))
+    assert "since its person was forgotten at 2026-01-12T12:00:00Z." in run("show", "--handle", MAIL).stdout
 
 
 def test_link_says_what_it_would_move_and_then_moves_it(world: World, run: Run) -> None:
@@ -181,6 +195,21 @@ def test_customers_of_whom_the_view_knows_are_merged_and_unmerged_by_their_ids(w
     assert {event.reason for _, event in world.log.records if isinstance(event, IdentityUnlinked)} == {"father_and_son"}
     assert refused(run("unmerge", gone)).reason == "not_linked"
     assert [note[0] for note in world.notes.notes] == ["merged", "unmerged"]
+
+
+def test_a_merge_of_somebody_with_too_long_a_history_is_refused_also_as_a_dry_run(world: World, run: Run) -> None:
+    async def length(*_: Claim) -> int:
+        return COPIES_MAX + 143
+
+    world.process.linker.length = length
+    for dry_run in ((), ("--dry-run",)):
+        error = refused(run("link", "--handle", MAIL, "--handle", PHONE, *dry_run))
+        assert (error.reason, error.what) == (
+            "history_too_long",
+            f"The customer {world.own(MAIL)} has 2,143 records or more, and a link copies at most 2,000.",
+        )
+        assert "touchline identity reject" in error.next_step
+    assert (world.log.records, world.notes.notes) == ([], [])
 
 
 def test_a_customer_with_itself_an_unknown_or_an_erased_one_is_refused_and_nothing_is_done(world: World, run: Run) -> None:

@@ -259,24 +259,3 @@ def test_an_unmerge_of_somebody_who_was_erased_is_refused() -> None:
     claims = Claims(bench.store, lambda: 1_768_000_100_000_000)
     run(claims.erase(run(claims.one(name(MAIL))), 1_768_000_100_000_000))
     assert bench.decide("unmerge", MAIL) == "erased"
-
-
-def test_a_link_that_cannot_be_carried_out_is_undone_and_proposed_and_a_person_may_make_it_all_the_same() -> None:
-    bench = Bench()
-    bench.event(MAIL, COOKIE)
-    bench.event(MAIL, PHONE)
-    linker = bench.process.linker
-    one, target = run(linker.claims.one(name(MAIL))), run(linker.claims.one(name(PHONE)))
-    for _ in range(2):  # a worker that is killed does it again
-        assert run(linker.take_back(one, target, reason="history_too_long"))
-    assert {root(bench.store, MAIL), root(bench.store, COOKIE)} == {own(MAIL)}
-    assert bench.event(MAIL, PHONE) == own(PHONE)
-    assert root(bench.store, MAIL) == own(MAIL)
-    [proposal] = run(linker.pairs.proposals(TENANT))
-    assert ({proposal.customer, proposal.other}, proposal.reason) == ({own(MAIL), own(PHONE)}, "history_too_long")
-    assert {key for key, _ in bench.told(IdentityMergeProposed)} == {own(MAIL), own(PHONE)}
-    assert bench.decide("merge", MAIL, PHONE) == ""
-    assert not run(linker.take_back(one, target, reason="history_too_long"))
-    assert root(bench.store, COOKIE) == own(PHONE)
-    assert run(linker.pairs.proposals(TENANT)) == []
-    whole(bench.store, bench.log, by_people=True)

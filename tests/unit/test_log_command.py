@@ -3,16 +3,19 @@
 import errno
 import fcntl
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from schemas.events import Handle
+from schemas.record import Event
 from streams.log.exporting import await_orphans, exclusively
 from streams.store.memory import MemoryStore
 from tests.support.audit import MemoryAuditTopic, entries_of, head_store
+from tests.support.linking import CODEC, NOW_US, Log, Process, handle, identity_store, run
 from tests.support.small_cluster import SmallCluster, exported
 from touchline.commands import log, simulate
 from touchline.errors import Refused
@@ -128,3 +131,40 @@ def test_an_export_stands_on_the_audit_trail_before_anything_is_read(app: typer.
     monkeypatch.setattr("touchline.log_transfer.export_log", export_log)
     done = CliRunner().invoke(app, ["log", "export", str(tmp_path)])
     assert str(done.exception) == "That is all."
+
+
+def test_an_import_restores_whose_the_handles_are_before_anything_is_appended(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table of another log is refused while the topics are still empty; into an empty one both come, and a repetition finds all done."""
+    phone, account = handle("phone", 1), handle("account", 1)
+    source, target, stores = SmallCluster(), SmallCluster(), [identity_store(), identity_store()]
+    for key, event in worked(identity_store(), [phone, account]):
+        source.put("interaction", 0, key.encode(), CODEC.encode(event), NOW_US)
+    exported(source, tmp_path)
+    worked(stores[0], [phone, handle("account", 2)])
+
+    @asynccontextmanager
+    async def connected(_: object) -> AsyncIterator[MemoryStore]:
+        yield stores[0]
+
+    monkeypatch.setattr("touchline.log_transfer.KafkaTarget", lambda _: nullcontext(target))
+    monkeypatch.setattr("touchline.log_transfer.connected", connected)
+    done = CliRunner().invoke(app, ["log", "import", str(tmp_path)])
+    assert isinstance(done.exception, Refused)
+    assert done.exception.reason == "claims_differ"
+    assert not any(target.log["interaction"])
+    del stores[0]
+    assert "would be appended" in CliRunner().invoke(app, ["log", "import", str(tmp_path), "--dry-run"]).stdout
+    assert not run(stores[0].scan("identity"))
+    done = CliRunner().invoke(app, ["log", "import", str(tmp_path)])
+    assert "claims of handles (whose each is, and who was erased): 1 changes." in done.stdout
+    assert [row["kind"] for row in run(stores[0].scan("identity"))] == ["phone"]
+    assert "was imported before" in CliRunner().invoke(app, ["log", "import", str(tmp_path)]).stdout
+
+
+def worked(store: MemoryStore, handles: list[Handle]) -> list[tuple[str, Event]]:
+    """Let one event link its handles over a store; return the log."""
+    process = Process(store, Log(), [("m-1", handles)], stepping=False)
+    run(process.work())
+    return process.log.records

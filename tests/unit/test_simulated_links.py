@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from projections.kernel import Effect
 from projections.registry import GROUPS
 from projections.rules import Policy, Rulebook
@@ -13,6 +15,7 @@ from schemas.codec import Codec
 from schemas.events import Handle
 from schemas.handles import customer_id
 from schemas.record import Event
+from streams.identity import lengths, linker
 from streams.simulation import Simulation
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
@@ -90,6 +93,32 @@ def test_a_link_stops_a_clock_in_time_also_where_nothing_but_clocks_is_folded() 
         assert [effect.kind for effect in effects if effect.kind in {"sla.breached", "alert.raised"}] == []
     apart = [found[0], found[1], found[3]]
     assert "sla.breached" in [effect.kind for effect in simulated(apart, "care")[1]]
+
+
+def test_whose_history_is_too_long_is_not_linked_and_nothing_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As live: a person would decide. What was said to be breached was."""
+    monkeypatch.setattr(lengths, "COPIES_MAX", 1)
+    monkeypatch.setattr(linker, "COPIES_MAX", 1)
+    found = [
+        happened(events.MessageReceived, "asked", 0, COOKIE),
+        happened(events.MessageReceived, "again", 5, COOKIE),
+        happened(events.MessageReceived, "called", 10, PHONE),
+        happened(events.MessageReceived, "tied", 90, COOKIE, PHONE),
+        happened(events.MessageReceived, "tied too", 91, COOKIE, PHONE),
+    ]
+    store = MemoryStore(known_tables())
+    run = Simulation(GROUPS.values(), store, CODEC, tenant="acme", future_max_s=300, cached_subjects_max=100, books=[BOOK])
+
+    async def simulate() -> list[Effect]:
+        return [*await run.feed(found), *await run.finish(NINE + 1000 * MINUTE)]
+
+    said = [effect.kind for effect in asyncio.run(simulate())]
+    assert said.count("sla.breached") == 5  # each of the conversations
+    assert "sla.breach_retracted" not in said
+    assert (shown(store, root(COOKIE)), shown(store, root(PHONE))) == (["asked", "again"], ["called", "tied", "tied too"])
+    kinds = [row["type"] for row in asyncio.run(store.scan("timeline_v1")) if row["hidden"] and str(row["type"]).startswith("identity.")]
+    assert kinds == ["identity.merge_proposed"] * 2
+    assert run.links == {"too_long": 1}
 
 
 def test_what_lies_in_a_batch_with_a_link_or_far_from_it_comes_to_the_same() -> None:

@@ -47,6 +47,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show to which customer somebody belongs, by which handles, since when and on which evidence, and what was decided about them."""
+    from streams.plain import utc
     from touchline.terminal import console, draw_table
 
     settings = load_settings()
@@ -60,6 +61,15 @@ def show(
     found = _run(settings, whose, asked)
     if as_json:
         typer.echo(json.dumps(found.json(), ensure_ascii=False))
+        return
+    if not found.is_known:
+        forgotten = found.root.erased_at_us
+        typer.echo(
+            f"Nothing has come by this handle since its person was forgotten at {utc(forgotten)}."
+            if forgotten
+            else "Nothing is known of this handle."
+        )
+        typer.echo(f"By itself it would be customer {found.root.own}.")
         return
     said, out = found.json(), console()
     out.print(f"Customer {said['customer_id']}" + ("" if found.is_settled else "  (something is under way: ask again)"), style="bold", markup=False)

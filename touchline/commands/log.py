@@ -72,8 +72,9 @@ def import_(
 ) -> None:
     """Append an export to this installation's topics, which must be empty: every record at its own offset, with its own append time.
 
-    No worker may run meanwhile. May be interrupted at any moment and run again: it goes on where it was. Workers that are started
-    afterwards fold the log from its beginning and send nothing of it again.
+    Whose each handle is, and who was erased, is restored from it into the tables first. No worker may run meanwhile. May be interrupted at
+    any moment and run again: it goes on where it was. Workers that are started afterwards fold the log from its beginning and send nothing
+    of it again.
     """
     from touchline.log_transfer import import_log
     from touchline.progress_bar import ProgressBar
@@ -92,6 +93,9 @@ def import_(
     else:
         typer.echo(f"{done['records']:,} records, {done['appended']:,} of them appended now, each at its own offset.")
         typer.echo(f"digest of the files   {done['digest_files']}\ndigest of the topics  {done['digest_topics']}")
+        typer.echo(f"claims of handles (whose each is, and who was erased): {done['claims']:,} changes.")
+        if done["unnamed"]:
+            typer.echo(f"{done['unnamed']:,} records about links do not name their handles, and were left out of the claims.", err=True)
         if done["undated"]:
             typer.echo(f"{done['undated']:,} records cannot be read or have no room for their append time: they have today's.", err=True)
 
