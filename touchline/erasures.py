@@ -117,6 +117,10 @@ class Erasures:
         found = [Erasure.of(row) for row in await self._store.scan(_TABLE)] if tenant is None else await self.all(tenant)
         return sorted((one for one in found if not one.is_done), key=lambda one: (one.begun_at_us, one.id))
 
+    async def of_customer(self, tenant: str, customer: str) -> Erasure | None:
+        """Return the last erasure in which a customer was forgotten; None if there was none."""
+        return next((one for one in reversed(await self.all(tenant)) if customer in one.customers), None)
+
 
 def _set(row: Row, column: str) -> frozenset[str]:
     value = row[column]

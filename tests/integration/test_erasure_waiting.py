@@ -68,7 +68,7 @@ def listed(here: Installation, *words: str) -> list[dict[str, Any]]:
 def shown(here: Installation, people: dict[int, tuple[str, frozenset[str]]]) -> str:
     """Return all that commands show of what waits, and of those who were forgotten."""
     parked, lost = listed(here, "parked", "list"), listed(here, "quarantine", "list")
-    said = [json.dumps(parked), json.dumps(lost), called(here, "parked", "list"), called(here, "quarantine", "list"), called(here, "status")]
+    said = [json.dumps(parked), json.dumps(lost), called(here, "parked", "list"), called(here, "quarantine", "list"), called(here, "status", code=1)]
     for one in parked:  # by the code that cannot fold it, which shows the record
         words = ["parked", "show", one["group"].replace(".v", "@"), one["customer"]]
         done = run([*poisoned.COMMAND, *words], environment(here.environment()), here.folder)

@@ -41,7 +41,7 @@ from touchline.erasing import Erasing, Parts, Tell
 from touchline.erasing_keys import AGAIN_S, Shredder
 from touchline.erasing_person import People
 from touchline.erasing_places import Places
-from touchline.erasures import Erasures
+from touchline.erasures import Erasure, Erasures
 from touchline.errors import Misconfigured, Refused, Retryable
 from touchline.handle_names import handle_named
 from touchline.keyring.keyfile import KeyFile
@@ -224,6 +224,17 @@ def test_erasing_twice_says_when_it_was_by_handle_and_by_customer(world: World, 
         assert result.exit_code == 0, result.output
         assert "Was forgotten at 2026-01-12T12:00:00" in result.stdout
     assert len(world.told) == 1
+
+
+def test_who_was_forgotten_before_the_view_had_a_row_of_them_is_known_to_have_been(world: World, run: Run) -> None:
+    """Their first record was parked, for instance."""
+    unseen = Erasure(tenant="default", id="er-1", customer="c-1", customers=frozenset({"c-1", "c-2"}), handles=frozenset(), reason="asked", actor="op",
+                     begun_at_us=instant_us("2026-01-11T12:00:00Z"), step="done")  # fmt: skip
+    asyncio.run(Erasures(world.store, world.clock).save(unseen))
+    for command in (("report",), ("erase", "--reason", "asked")):
+        told = run(*command, "--customer", "c-2")
+        assert told.exit_code == 0, told.exception
+        assert "Was forgotten at 2026-01-11T12:00:00" in told.stdout
 
 
 def test_a_person_who_returns_is_new_and_can_be_read_and_erased(world: World, run: Run) -> None:

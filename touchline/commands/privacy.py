@@ -164,10 +164,13 @@ def _check_one(handle: str | None, customer: str | None) -> None:
 
 async def _person(settings: Settings, desk: "Office", tenant: str, handle: str | None, customer: str | None) -> "Person":
     """Return whom the arguments name. Raises `Refused` if nothing is known of them."""
+    from touchline.erasing_person import Person
     from touchline.handle_names import handle_named
 
     by_handle = None if handle is None else handle_named(settings, tenant, handle)
     found = await (desk.people.by_customer(tenant, customer or "") if by_handle is None else desk.people.by_handle(tenant, by_handle))
+    if found is None and customer is not None and (gone := await desk.erasures.of_customer(tenant, customer)) is not None:
+        return Person(tenant, gone.customer, gone.customers, (), gone.erased_at_us or gone.begun_at_us)  # of whom the view never had a row
     if found is None:
         raise Refused(
             f"Nothing is known of {'this handle' if handle else f'a customer {customer}'} of tenant {tenant}.",
