@@ -228,8 +228,10 @@ def test_erasing_twice_says_when_it_was_by_handle_and_by_customer(world: World, 
 
 def test_who_was_forgotten_before_the_view_had_a_row_of_them_is_known_to_have_been(world: World, run: Run) -> None:
     """Their first record was parked, for instance."""
-    unseen = Erasure(tenant="default", id="er-1", customer="c-1", customers=frozenset({"c-1", "c-2"}), handles=frozenset(), reason="asked", actor="op",
-                     begun_at_us=instant_us("2026-01-11T12:00:00Z"), step="done")  # fmt: skip
+    at_us, both = instant_us("2026-01-11T12:00:00Z"), frozenset({"c-1", "c-2"})
+    unseen = Erasure(
+        tenant="default", id="er-1", customer="c-1", customers=both, handles=frozenset(), reason="asked", actor="op", begun_at_us=at_us, step="done"
+    )
     asyncio.run(Erasures(world.store, world.clock).save(unseen))
     for command in (("report",), ("erase", "--reason", "asked")):
         told = run(*command, "--customer", "c-2")
