@@ -254,8 +254,8 @@ def test_nothing_of_whoever_was_forgotten_can_be_read_and_nobody_else_has_lost_a
                 assert said_of(called(here, "privacy", "erase", "--customer", people[BY_COMMAND[0]][0], "--reason", "asked", "--no-wait")) == set()
                 answered = time.time()
                 for reader in readers:
-                    gone = still_open.when_gone(reader, 120)
-                    said = f"{gone - asked:.1f} s after the command began, {gone - answered:.1f} s after it ended"
+                    closed = still_open.when_gone(reader, 120)
+                    said = f"{closed - asked:.1f} s after the command began, {closed - answered:.1f} s after it ended"
                     print(f"\n{reader.name}: nothing of them opens any more {said}")  # noqa: T201 - a figure
             began_s = time.monotonic()
             assert said_of(called(here, "privacy", "erase", "--customer", people[BY_COMMAND[1]][0], "--reason", "asked", "--no-wait")) == set()
