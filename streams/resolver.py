@@ -5,13 +5,14 @@ acknowledged, before the next one begins. A resolver that is killed in between a
 engine, which remembers the last 128 ids of each subject, skips them.
 
 Links are made before anything of a poll is appended, those of handles that have nothing to do with each other side by side: whoever
-resolved a record again after a link would put it elsewhere the second time. So a batch ends too before a record whose handles turn out
-later to be linkable.
+resolved a record again after a link would put it elsewhere the second time. A poll with many links is taken in parts, and a batch ends
+too before a record whose handles turn out later to be linkable.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
@@ -40,8 +41,14 @@ SAME_SUBJECT_MAX = 64
 LINKS_AT_ONCE: Final = 16
 """Links that are made side by side: each waits for a dozen answers, one after the other."""
 
+LINKS_MAX: Final = 256
+"""Records to be linked after which what came before is appended and committed: a few seconds, so that it is seen to go on, however long the poll."""
+
 _LOOKS_MAX: Final = 8
 """So often the handles of one record are looked at before it is clear whose they are; once is enough, unless memory is far too small."""
+
+_Read = tuple[Batch, RawRecord, Head | Unresolvable]
+"""A record, the batch that it came in, and what its header says."""
 
 
 class ResolverRunner(Relay):
@@ -74,12 +81,21 @@ class ResolverRunner(Relay):
     async def _pass_on(self, batches: Sequence[Batch]) -> None:
         """Resolve one poll, in parts that are appended, acknowledged and committed one after the other."""
         read = [(batch, record, self._resolver.read(record.value, record.appended_us)) for batch in batches for record in batch.records]
-        heads = [head for _, _, head in read if isinstance(head, Head)]
-        await self._look(heads)
-        await self._link(heads)
+        await self._look([head for _, _, head in read if isinstance(head, Head)])
+        outcome: Counter[str] = Counter()
+        linkable = [n for n, (_, _, head) in enumerate(read) if isinstance(head, Head) and isinstance(self._resolver.place(head), Linkable)]
+        for begin, end in pairwise([0, *linkable[LINKS_MAX::LINKS_MAX], len(read)]):
+            part = read[begin:end]
+            if linkable:
+                await self._link([head for _, _, head in part if isinstance(head, Head)])
+            await self._append_all(part, outcome)
+        for result, n in outcome.items():
+            self.metrics.records(result, n)
+
+    async def _append_all(self, read: Sequence[_Read], outcome: Counter[str]) -> None:
+        """Append what is linked, in parts that are acknowledged and committed one after the other."""
         subjects: Counter[str] = Counter()
         offsets: dict[Place, int] = {}
-        outcome: Counter[str] = Counter()
         for batch, record, head in read:
             placed = self._resolver.place(head) if isinstance(head, Head) else head
             if isinstance(head, Head) and isinstance(placed, Linkable):
@@ -97,8 +113,6 @@ class ResolverRunner(Relay):
                 subjects.clear()
                 offsets = {}
         await self._finish(offsets)
-        for result, n in outcome.items():
-            self.metrics.records(result, n)
 
     async def _look(self, heads: Sequence[Head]) -> None:
         """Learn at once whose all the handles of a poll are, of which it is not known."""
@@ -110,7 +124,7 @@ class ResolverRunner(Relay):
             await self.patience.run(lambda: linker.look(unknown))
 
     async def _link(self, heads: Sequence[Head]) -> None:
-        """Link what a poll says to be one, before any of it is appended; what has a handle in common one after the other, as it came."""
+        """Link what records say to be one, before any of them is appended; what has a handle in common one after the other, as it came."""
         asked = [placed for head in heads if isinstance(placed := self._resolver.place(head), Linkable)]
         if not asked or self._linker is None:
             return

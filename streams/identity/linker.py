@@ -205,7 +205,21 @@ class Linker:
             await self._complete(claims[pending + 1], met)
         else:
             left, between, end = claims[-3:]
+            if await self._brought_along([between, left], end):  # first: once this one is there nobody would come by here again
+                return
             await self.claims.link(left, end, via=left.via or between.own, evidence=left.evidence)
+
+    async def _brought_along(self, linked_on: Sequence[Claim], root: Claim) -> bool:
+        """Link to a root whoever is linked to one of these, each of which is linked to one before it or to the root; False if nobody is.
+
+        Whoever has not seen yet that one of them is linked on may be moving handles from a later one to that one: the last are looked at first.
+        """
+        names = {claim.name for claim in linked_on}
+        behind = [(member, claim) for claim in reversed(linked_on) for member in await self.members(claim) if member.name not in names]
+        for member, claim in behind:
+            await self.claims.link(member, root, via=member.via or claim.own, evidence=member.evidence)
+            self.roots.forget([member.name])
+        return bool(behind)
 
     async def _complete(self, root: Claim, met: Collection[Name]) -> None:
         """Complete every link to a root: whoever was linked to one of its handles comes along; then it is told, and noted that it was.
@@ -214,12 +228,8 @@ class Linker:
         """
         for _ in range(ROUNDS_MAX):
             waiting = [claim for claim in await self.members(root) if not claim.announced]
-            behind = [(member, claim) for claim in waiting for member in await self.members(claim)]
-            if not behind:
+            if not await self._brought_along(waiting, root):
                 break
-            for member, claim in behind:
-                await self.claims.link(member, root, via=member.via or claim.own, evidence=member.evidence)
-                self.roots.forget([member.name])
         else:
             raise _busy()
         told = [linked(claim) for claim in waiting]

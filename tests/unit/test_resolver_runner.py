@@ -108,6 +108,19 @@ def test_a_poll_asks_for_all_its_handles_at_once_and_the_next_for_none(log: Log,
     assert [key for key, _ in log.records[:50]] == [own(handle("email", n)) for n in range(50)]
 
 
+def test_a_poll_with_many_links_is_committed_in_parts(log: Log, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for the resolver sees it go on, and whoever is killed does not begin the whole poll anew."""
+    monkeypatch.setattr("streams.resolver.LINKS_MAX", 2)
+    pairs = [record(n, handle("email", n), handle("phone", n)) for n in range(5)]
+    asyncio.run(runner(log, store).run([Batch(0, [*pairs[:3], record(3, handle("email", 0)), *pairs[4:]], topic="channel")]))
+    assert log.committed == [{Place("channel", 0): 2}, {Place("channel", 0): 5}]
+    assert log.did.index("log:e-0") < len(log.did) - 1 - log.did[::-1].index("link:IdentityLinked"), (
+        "the first part is on the log before the last link"
+    )
+    keys = [key for key, event in log.records if isinstance(event, MessageReceived)]
+    assert keys == [own(handle("phone", n)) for n in (0, 1, 2, 0, 4)]
+
+
 def test_links_are_made_before_anything_of_their_poll_is_appended(log: Log, store: Store) -> None:
     resolver = runner(log, store)
     asyncio.run(resolver.run([Batch(0, [record(0, MAIL), record(1, MAIL, PHONE), record(2, MAIL)], topic="channel")]))
