@@ -4,6 +4,7 @@ from typing import Any
 
 from schemas.events import Handle, IdentityLinked, IdentityMergeProposed, IdentityMergeRejected, IdentityUnlinked
 from schemas.handles import customer_id
+from streams.identity import telling
 from streams.identity.claim import Name
 from streams.identity.claims import Claims
 from streams.store.memory import MemoryStore
@@ -84,6 +85,24 @@ def test_who_stays_does_not_depend_on_what_was_verified() -> None:
     verified, bare = handle("email", 1, verified=True), handle("phone", 1)
     assert bench.event(verified, bare) == own(bare)
     assert bench.log.records[-1][1].header.home_customer_id == own(verified)
+
+
+def test_whoever_came_to_a_customer_who_was_linked_on_meanwhile_comes_along_when_one_of_them_is_met() -> None:
+    """Who linked them had not seen it yet, and brought a handle along that no event of its own names."""
+    bench = Bench()
+    bench.event(COOKIE, MAIL)
+    claims = Claims(bench.store)
+    mail, cookie, phone = (run(claims.one(name(one))) for one in (MAIL, COOKIE, PHONE))
+    bench.event(PHONE, ACCOUNT)
+    run(claims.link(mail, phone, via=phone.own, evidence="e"))
+    linked = run(claims.link(cookie, phone, via=mail.own, evidence="e"))
+    assert linked is not None
+    for key, event in telling.linked(linked):
+        bench.log.records.append((key, event))
+    run(claims.announce(linked))
+    assert bench.event(MAIL, PHONE) == own(ACCOUNT)
+    assert {root(bench.store, one) for one in (COOKIE, MAIL, PHONE)} == {own(ACCOUNT)}
+    whole(bench.store, bench.log)
 
 
 def test_whoever_was_linked_to_a_customer_comes_along_with_it() -> None:
