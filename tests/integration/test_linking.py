@@ -98,7 +98,7 @@ def test_two_resolvers_one_of_them_killed_again_and_again_make_one_customer_of_e
         file = write(tmp_path / "events.jsonl", events)
         with here.worker("resolver", name="steady") as steady:
             steady.wait_for("consuming", part="resolver")
-            with here.ingesting(file) as ingest:
+            with here.ingesting(file, "--no-wait") as ingest:  # one kill after the other lets nobody read for longer than it would wait
                 for number in range(KILLS):
                     with here.worker("resolver", name=f"mortal-{number}") as mortal:
                         mortal.wait_for("consuming", part="resolver")
