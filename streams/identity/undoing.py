@@ -1,6 +1,7 @@
 """Gives back what lies under a customer because of a link that was undone: log.md §5. Live only: a replay finds it in the log already.
 
     under C, at identity.unlinked{P, C}    what came to C directly with home P ──> copies under P, identity.copied, identity.unlinked ──> under P
+    under C, if C was linked on by then    D has copies of that ──> identity.unlinked{P, D} under D
     under P, at the same, if P is its own  a link of P to another one before this is undone too ──> identity.unlinked{P, X} under X
 
 It comes before the rebuild of the customer, and may be repeated after a crash at any point: copies have their offsets, the other two
@@ -53,7 +54,7 @@ class Undoing:
             return 0
         new = sorted(now.out - before.out)
         if event.to != subject.id:
-            await self._undo_others(event, [heads[number] for number in new])
+            await self._tell_others(event, self._targets([heads[number] for number in new], event.from_))
             return 0
         excluded = await self._history.excluded(subject.id, view)
         chosen = [(records[n], head) for n in new if (head := self._given(heads[n], records[n], event.from_, subject.id, excluded)) is not None]
@@ -64,6 +65,8 @@ class Undoing:
         await self._log.drain()
         last = chosen[-1][0].record.offset if chosen else -1
         await self._tell(event, subject, record.record, last, write_ts_us)
+        if chosen:
+            await self._tell_others(event, self._targets(heads, subject.id))
         return len(chosen)
 
     def _given(self, head: Head | Undecodable, one: PlacedRecord, home: str, key: str, excluded: Sequence[Exclusion]) -> Head | None:
@@ -84,10 +87,14 @@ class Undoing:
         self._log.append(home, self._codec.encode(undone))
         await self._log.drain()
 
-    async def _undo_others(self, event: IdentityUnlinked, undone: Sequence[Head | Undecodable]) -> None:
-        """Say to whoever else the customer had been linked to, before it came along with them, that it is its own again."""
-        bodies = [self._codec.body(head) for head in undone if isinstance(head, Head) and head.type is IdentityLinked]
-        others = {body.to for body in bodies if isinstance(body, IdentityLinked)} - {event.to}
+    def _targets(self, heads: Sequence[Head | Undecodable], customer: str) -> set[str]:
+        """Return to whom a customer was linked, as these records say."""
+        bodies = [self._codec.body(head) for head in heads if isinstance(head, Head) and head.type is IdentityLinked]
+        return {body.to for body in bodies if isinstance(body, IdentityLinked) and body.from_ == customer}
+
+    async def _tell_others(self, event: IdentityUnlinked, targets: set[str]) -> None:
+        """Say to others that the customer is its own again: to whom it was linked before it came along, or who have copies of what was its own."""
+        others = targets - {event.to, event.from_}
         for other in sorted(others):
             header = msgspec.structs.replace(
                 event.header,

@@ -1,7 +1,7 @@
 """Laws of undoing (engine.md §9): merged and unmerged = never merged, whatever comes meanwhile, whoever reads when, and whoever dies where."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -252,3 +252,39 @@ def test_merged_and_unmerged_and_merged_again_is_merged_once(found: list[Entry],
 
     one, other = asyncio.run(run())
     assert differences(one, other, VIEW) == []
+
+
+@settings(max_examples=32)
+@given(reads=st.lists(st.booleans(), min_size=5, max_size=5))
+def test_who_was_unlinked_from_somebody_who_is_heard_to_be_linked_on_first_leaves_nothing_there(reads: list[bool]) -> None:
+    """A person unlinked q2 before p1 was linked on, but it is told behind that: c0 has copies of what came to p1 for q2, and never had q2."""
+
+    async def run() -> tuple[MemoryStore, MemoryStore]:
+        world = World([])
+        log, apart = world.log, world.apart
+        await world.here.open()
+        await world.there.open()
+        for home in HOMES:
+            log.said(f"first-{home}", home, home)
+            apart.said(f"first-{home}", home, home)
+        apart.said("e1", "q2", "q2", conversation="q2/a")
+        apart.said("e2", "q2", "q2", conversation="q2/a")
+        happening: list[Callable[[], None]] = [
+            lambda: log.link("q2", "p1"),
+            lambda: log.said("e1", "q2", "p1", conversation="q2/a"),
+            lambda: log.link("p1", "c0"),
+            lambda: log.unlink("q2", "p1"),
+            lambda: log.said("e2", "q2", "q2", conversation="q2/a"),
+        ]
+        for happens, read in zip(happening, reads, strict=True):
+            happens()
+            if read:
+                await world.here.follow()
+        await world.here.follow()
+        assert {row["customer_id"] for row in await world.here.into.scan("timeline_v1") if row["event_id"] == "e1"} == {"q2"}
+        log.unlink("p1", "c0")
+        await world.here.follow()
+        return (await quiet(world.here, HOMES)).into, (await quiet(world.there, HOMES)).into
+
+    one, other = asyncio.run(run())
+    assert [differences(one, other, group) for group in GROUPS] == [[], []]
