@@ -233,7 +233,7 @@ def test_two_workers_killed_while_they_link_lose_nothing_and_show_nobody_twice(s
         file.write_text("".join(f"{json.dumps(one)}\n" for one in lines))
         workers = [here.worker(name=f"w{n}").wait_for("consuming", part="resolver") for n in range(2)]
         try:
-            with here.ingesting(file) as ingest:
+            with here.ingesting(file, "--no-wait") as ingest:  # one kill after the other lets nobody read for longer than it would wait
                 for kill in range(KILLS):
                     time.sleep(rng.uniform(0.2, 4.0))  # any moment is as good as another
                     dies = rng.randrange(2)
