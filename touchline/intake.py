@@ -40,7 +40,11 @@ class Intake:
         self._repeats = checks.Repeats(_REMEMBERED)
 
     def events(self, file: Input) -> Iterator[tuple[Event, int]]:
-        """Yield (event, append time in µs) of every record that is accepted, until one was appended after `until_us`."""
+        """Yield (event, append time in µs) of every record that is accepted, until one was appended after `until_us`.
+
+        `done` tells meanwhile how much of the file's `total` has been read.
+        """
+        self.done = 0
         for rejected in file.rejected:
             self._reject(rejected)
         for chunk in file.chunks:

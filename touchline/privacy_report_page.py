@@ -6,10 +6,11 @@ from typing import Final
 
 from schemas.sealing import Unreadable, Withheld
 from streams.excerpts import counted
-from streams.plain import summary_json, utc
+from streams.plain import summary_json
 from touchline.keyring.shelf import year_of
 from touchline.privacy_report import HeldEvent, Report
 from touchline.shown import state_of
+from touchline.times import when
 
 __all__ = ["page"]
 
@@ -112,4 +113,4 @@ def _clean(value: str) -> str:
 
 
 def _at(at_us: int | None) -> str:
-    return "" if at_us is None else utc(at_us)[:19].replace("T", " ")
+    return "" if at_us is None else when(at_us)

@@ -1,4 +1,4 @@
-"""How far long work on the log has come, on standard error: done, rate, time left. Silent where that is no terminal."""
+"""How far long work on the log or on a file has come, on standard error: done, rate, time left. Silent where that is no terminal."""
 
 from types import TracebackType
 from typing import Self
@@ -26,8 +26,8 @@ class ProgressBar:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
 
-    def step(self, name: str, total: int, unit: str = "records") -> None:
-        """Begin a step of so many units (`records`, `bytes`, or `s`: waiting, which has no rate)."""
+    def step(self, name: str, total: int | None, unit: str = "records") -> None:
+        """Begin a step of so many units (`records`, `bytes`, or `s`: waiting, which has no rate); None: nobody knows how many."""
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._unit = unit

@@ -7,7 +7,6 @@ Memory is bounded but for those rows: states lie on disk, and so do lines once t
 import gc
 import json
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,8 +15,6 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from connectors.files import FileForm, form_of, open_input
 from projections.registry import GROUPS, Group
@@ -33,6 +30,7 @@ from touchline.emitting import Effects, SortedLines, emit_clocks, emit_rows
 from touchline.errors import TouchlineError
 from touchline.intake import Intake
 from touchline.key_service import index_keys
+from touchline.progress_bar import ProgressBar
 from touchline.sealers import new_sealer
 from touchline.settings import Settings
 from touchline.simulated_store import SimulatedStore
@@ -126,16 +124,17 @@ class Simulated:
 
     async def _feed(self, path: Path, form: FileForm | None) -> None:
         index_key = self._keys.of(self._tenant)
-        with path.open("rb") as file, Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        with path.open("rb") as file, ProgressBar(shown=True) as bar:
             size = os.fstat(file.fileno()).st_size
             found = open_input(file, form or form_of(path), tenant=self._tenant, hashed=lambda value: provider_id(index_key, value), size=size)
             if found.report is not None:
                 self._intake.told.append(f"{path.name}: {found.report.line()}")
-            task = progress.add_task(path.name, total=found.total)
-            events = self._intake.events(found)
+            bar.step(path.name, found.total, found.unit)
+            events, told = self._intake.events(found), 0
             while part := list(islice(events, _SLICE)):
                 self._effects.add(await self._simulation.feed(part))
-                progress.update(task, completed=self._intake.done)
+                bar.tell(self._intake.done - told)
+                told = self._intake.done
 
 
 async def print_rows(

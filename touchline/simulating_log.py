@@ -1,7 +1,6 @@
 """`simulate --format log`: an export through the same engine, in memory, into the same sorted lines. No server, no resolver, no keys."""
 
 import gc
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,8 +9,6 @@ from typing import BinaryIO, Final
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from projections.registry import GROUPS
 from schemas.codec import Codec
@@ -23,6 +20,7 @@ from streams.records import Batch, first_appended_us
 from streams.store.catalogue import known_tables
 from streams.store.memory import MemoryStore
 from touchline.emitting import Effects, SortedLines
+from touchline.progress_bar import ProgressBar
 from touchline.settings import Settings
 from touchline.simulated_store import SimulatedStore
 from touchline.simulating import is_read, parked_places, print_rows, raise_for_parked, unread
@@ -70,11 +68,13 @@ class SimulatedLog:
         """
         gc.disable()  # as in `Simulated.feed`
         try:
-            with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-                for partition in progress.track(self._folder.partitions, description="partitions"):
+            with ProgressBar(shown=True) as bar:
+                bar.step("partitions", len(self._folder.partitions), "partitions")
+                for partition in self._folder.partitions:
                     for batch in self._batches(partition):
                         self._effects.add(await self._simulation.feed(batch))
                         self._records += len(batch.records)
+                    bar.tell(1)
             self._effects.add(await self._simulation.finish(self._until_us))
         finally:
             gc.enable()

@@ -1,4 +1,4 @@
-"""The import rules of the house, checked over the import graph; and that they fail when they are broken."""
+"""The rules of the house: who imports what, and how long a file may be; and that they fail when they are broken."""
 
 import ast
 from collections.abc import Iterator
@@ -34,6 +34,10 @@ ONE_HOME = {
 
 IMPURE = {"faust", "confluent_kafka", "cassandra", "asyncio", "time", "random", "secrets", "os", "socket", "threading", "subprocess"}
 IMPURE_CALLS = {"now", "utcnow", "today", "uuid4", "uuid1", "urandom"}
+
+
+LINES_MAX = 300
+GENERATED = {"schemas/events.py"}
 
 
 def modules(root: Path) -> Iterator[tuple[str, Path]]:
@@ -84,10 +88,23 @@ def impurities(relative: str, tree: ast.AST) -> list[str]:
     return found
 
 
+def too_long(relative: str, source: str) -> list[str]:
+    """Return that a file is longer than one noun needs."""
+    lines = source.count("\n")
+    return [f"{relative}: {lines} lines, {LINES_MAX} are a full house"] if lines > LINES_MAX and relative not in GENERATED else []
+
+
 def test_every_module_keeps_the_import_rules() -> None:
     """The whole tree, module by module."""
     found = [text for name, path in modules(ROOT) for text in breaches(name, str(path.relative_to(ROOT)), path.read_text())]
     assert not found, "\n".join(found)
+
+
+def test_no_file_is_longer_than_a_full_house() -> None:
+    """Files hold one noun; only what is generated may be longer."""
+    found = [text for _, path in modules(ROOT) for text in too_long(str(path.relative_to(ROOT)), path.read_text())]
+    assert not found, "\n".join(found)
+    assert too_long("streams/engine.py", "\n" * (LINES_MAX + 1)) == [f"streams/engine.py: {LINES_MAX + 1} lines, {LINES_MAX} are a full house"]
 
 
 def test_nobody_imports_the_views() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from touchline.settings import load_settings
+from touchline.times import when
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -148,7 +149,7 @@ def draw(console: "Console", report: "Report") -> None:
             continue
         numbers = "" if it.first_seq is None else f"{it.first_seq:,}–{it.last_seq:,}"
         state = "broken" if it.broken else "whole, the newest one still to be appended" if it.pending else "whole"
-        rows.append((str(it.partition), f"{it.entries:,}", numbers, "" if it.since_us is None else _at(it.since_us), state))
+        rows.append((str(it.partition), f"{it.entries:,}", numbers, "" if it.since_us is None else when(it.since_us), state))
         styles.append("red" if it.broken else "")
     if not rows:
         console.print("Nothing was ever noted, or all of it is older than the topic's retention.")
@@ -162,7 +163,7 @@ def draw(console: "Console", report: "Report") -> None:
             console.print(
                 f"Partition {it.partition} has lost its beginning to the topic's retention: it is vouched for from entry {it.first_seq:,} on."
             )
-    since = "" if report.since_us is None else f", since {_at(report.since_us)} UTC"
+    since = "" if report.since_us is None else f", since {when(report.since_us)} UTC"
     checked = "every chain is whole" if report.whole else "NOT every chain is whole"
     of = f"{counted(report.entries, 'entry', 'entries')} of {counted(report.actors, 'actor')}"
     console.print(f"{of}{since}: {checked}.", style="bold" if report.whole else "bold red")
@@ -182,14 +183,7 @@ def _line(entry: "AuditEntry") -> tuple[str, ...]:
     more = ", ".join(f"{name} {value}" for name, value in sorted(entry.details.items()))
     who = f"{entry.actor} ({', '.join(entry.roles)})" if entry.roles else entry.actor
     count = f"{entry.count:,}" if entry.count else ""
-    return (_at(entry.at_us), who, entry.action, count, entry.customer or "", entry.purpose or "", entry.reason, more, entry.tenant)
-
-
-def _at(at_us: int) -> str:
-    """Return a time for people, to the second."""
-    from streams.plain import utc
-
-    return utc(at_us)[:19].replace("T", " ")
+    return (when(entry.at_us), who, entry.action, count, entry.customer or "", entry.purpose or "", entry.reason, more, entry.tenant)
 
 
 def _form(one: "Found[AuditEntry]") -> dict[str, Any]:

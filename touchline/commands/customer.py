@@ -9,6 +9,7 @@ import typer
 
 from touchline.errors import Refused
 from touchline.settings import Settings, load_settings
+from touchline.times import when
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -165,20 +166,20 @@ def _draw_customer(console: "Console", found: "ShownCustomer") -> None:
     console.print(f"Customer {view.customer_id}, tenant {view.tenant}", style="bold", markup=False)
     if view.as_of is not None:
         where = f"partition {view.as_of.partition}, offset {view.as_of.offset}, view v{view.version}"
-        console.print(f"as of {_at(view.as_of.event_time_us)} UTC; {where}", style="dim", markup=False)
+        console.print(f"as of {when(view.as_of.event_time_us)} UTC; {where}", style="dim", markup=False)
     if isinstance(found.flag, Flag):
-        console.print(f"Needs special care until {_at(found.flag.until_us)} UTC, since {_at(found.flag.since_us)}.", style="magenta", markup=False)
+        console.print(f"Needs special care until {when(found.flag.until_us)} UTC, since {when(found.flag.since_us)}.", style="magenta", markup=False)
     if found.asked != view.customer_id:
         console.print(f"Customer {found.asked}, who was asked for, was merged into this one.", style="yellow", markup=False)
     if view.erased_at_us is not None:
-        console.print(f"Erased at {_at(view.erased_at_us)} UTC: nothing that was said can be read any more.", style="red", markup=False)
+        console.print(f"Erased at {when(view.erased_at_us)} UTC: nothing that was said can be read any more.", style="red", markup=False)
     if view.canonical_id:
         console.print(f"Merged into {view.canonical_id}: what followed is there.", style="yellow", markup=False)
     if view.unreadable:
         console.print(f"Cannot be read: {', '.join(view.unreadable)}.", style="red", markup=False)
     console.print()
     who = [
-        (one.kind, one.value or f"({'not kept' if one.state == 'none' else one.state})", "yes" if one.verified else "", _at(one.first_seen_us))
+        (one.kind, one.value or f"({'not kept' if one.state == 'none' else one.state})", "yes" if one.verified else "", when(one.first_seen_us))
         for one in found.handles
     ]
     _draw(console, "Who", ("kind", "handle", "verified", "since (UTC)"), who, "No handle is known.")
@@ -187,14 +188,14 @@ def _draw_customer(console: "Console", found: "ShownCustomer") -> None:
     for it in view.open_conversations.conversations:
         status, owner = ", ".join(filter(None, (it.status, it.priority))), ", ".join(filter(None, (it.team, it.assignee)))
         way = journey(it.channels or (it.channel,))
-        open_ones.append((_at(it.last_at_us), _arrow(it.last_direction), status, owner, it.conversation_id, way))
+        open_ones.append((when(it.last_at_us), _arrow(it.last_direction), status, owner, it.conversation_id, way))
     columns = ("last (UTC)", "", "status", "with", "conversation", "channels")
     _draw(console, "Open conversations", columns, open_ones, "No conversation stands open.")
     console.print()
     if found.care is not None:
         _draw_care(console, found.care)
     last = [
-        (_at(entry.at_us), _arrow(entry.direction), _channel(entry.channel), entry.type, entry.actor_team or "", entry.conversation_id or "")
+        (when(entry.at_us), _arrow(entry.direction), _channel(entry.channel), entry.type, entry.actor_team or "", entry.conversation_id or "")
         for entry in view.last_contacts.contacts
     ]
     _draw(console, "Last contacts", ("time (UTC)", "", "channel", "what", "team", "conversation"), last, "No contact yet.")
@@ -208,7 +209,7 @@ def _draw_care(console: "Console", care: "CustomerCare") -> None:
 
     rows = []
     for clock in care.open_clocks[:_CLOCKS_SHOWN]:
-        due = "paused" if clock.due_us is None else _at(clock.due_us)
+        due = "paused" if clock.due_us is None else when(clock.due_us)
         rows.append((due, clock.state, clock.metric, clock.policy, clock.conversation_id))
     _draw(console, "Open clocks", ("due (UTC)", "state", "metric", "policy", "conversation"), rows, "No clock is open.")
     counts = {"breached": care.breached, "running": care.running, "paused": care.paused}
@@ -234,7 +235,7 @@ def _draw_events(console: "Console", events: "Sequence[ShownEvent]", title: str)
     table.add_column("what", no_wrap=True, overflow="ellipsis", ratio=1 if narrow else None)
     for row, opening, closed in events:
         what = Text.assemble((row.type, "dim" if row.hidden else "cyan"), "  ", excerpt(row, opening, closed=closed))
-        table.add_row(_at(row.occurred_at_us), _arrow(row.direction), _channel(row.channel), what)
+        table.add_row(when(row.occurred_at_us), _arrow(row.direction), _channel(row.channel), what)
     console.print(table if table.row_count else "Nothing in the timeline.")
     for conversation, channels in journeys(event.row for event in events).items():
         console.print(f"{clean(conversation)}: {journey(channels)}", markup=False, style="dim")
@@ -256,17 +257,10 @@ def _habits(preferences: "CustomerPreferences") -> str:
         return "Has not come to us yet."
     said = f"Comes by {', '.join(f'{channel} ({n:,})' for channel, n in counts)}"
     if preferences.latest_channel and preferences.latest_at_us is not None:
-        said += f"; last by {preferences.latest_channel} at {_at(preferences.latest_at_us)}"
+        said += f"; last by {preferences.latest_channel} at {when(preferences.latest_at_us)}"
     if preferences.best_hours:
         said += f"; mostly at {', '.join(f'{hour:02d}' for hour in preferences.best_hours)} h UTC"
     return f"{said}; language {preferences.language}." if preferences.language else f"{said}."
-
-
-def _at(at_us: int) -> str:
-    """Return a time for people, to the second."""
-    from streams.plain import utc
-
-    return utc(at_us)[:19].replace("T", " ")
 
 
 def _channel(channel: str) -> str:
