@@ -291,7 +291,7 @@ class Engine:
             if failure is None and not isinstance(head, Undecodable) and head.type is TimerWoke:
                 work.count("woke", 1)  # nothing waits in it; the one that failed marks the place
                 continue
-            parked = lane.park(subject.id, work.partition, arrived.record.offset, failure)
+            parked = lane.park(subject.id, work.partition, arrived.record.offset, failure, arrived.ts_us)
             work.fan_out.extend(parked.writes(self.group.name, self.group.version, arrived.record.offset, arrived.ts_us))
             work.results["parked"] += 1
             failure = None

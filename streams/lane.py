@@ -44,12 +44,12 @@ class Lane:
         else:
             self.parked[customer] = parked
 
-    def park(self, customer: str, partition: int, offset: int, failure: Failure | None) -> ParkedCustomer:
-        """Count one more waiting record of a customer; `failure` tells why, the first time."""
+    def park(self, customer: str, partition: int, offset: int, failure: Failure | None, ts_us: int) -> ParkedCustomer:
+        """Count one more waiting record of a customer, whose write timestamp would be `ts_us`; `failure` tells why, the first time."""
         found = self.parked.get(customer)
         if found is None:
             reason = failure or Failure("unknown", "", "")
-            found = ParkedCustomer(customer, partition, offset, partition, -1, 0, reason.reason, reason.digest, reason.where)
+            found = ParkedCustomer(customer, partition, offset, partition, -1, 0, reason.reason, reason.digest, reason.where, ts_us)
         found = found.with_record(partition, offset)
         self.parked[customer] = found
         return found

@@ -41,7 +41,10 @@ def _frames(error: Exception) -> tuple[str, ...]:
 
 
 class ParkedCustomer(msgspec.Struct, frozen=True):
-    """One parked customer of a group version. `n` counts the waiting records; records read again are not counted twice."""
+    """One parked customer of a group version. `n` counts the waiting records; records read again are not counted twice.
+
+    Every row of the customer was written below the timestamp `below_us` (0: not known): others may have written rows of the same keys since.
+    """
 
     customer: str
     first_partition: int
@@ -52,11 +55,12 @@ class ParkedCustomer(msgspec.Struct, frozen=True):
     reason: str
     traceback_digest: str
     failed_at: str = ""
+    below_us: int = 0
 
     @classmethod
     def from_row(cls, row: dict[str, CellValue]) -> "ParkedCustomer":
         """Build it from a row of `parked_customer`."""
-        return msgspec.convert({name: row[name] for name in cls.__struct_fields__}, cls)
+        return msgspec.convert({name: row[name] for name in cls.__struct_fields__ if row[name] is not None}, cls)
 
     def with_record(self, partition: int, offset: int) -> "ParkedCustomer":
         """Return the same with one more waiting record, or unchanged if that record is counted already."""
@@ -75,6 +79,7 @@ class ParkedCustomer(msgspec.Struct, frozen=True):
             "reason": self.reason,
             "traceback_digest": self.traceback_digest,
             "failed_at": self.failed_at,
+            "below_us": self.below_us,
         }
         return (
             RowWrite("parked_customer", (group, version, self.customer), columns, ts_us + 1),

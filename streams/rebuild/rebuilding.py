@@ -11,7 +11,8 @@ A link that was undone (`identity.unlinked`) asks for one of both its customers,
 (`streams/identity/apart.py`) is in the first fold and not in the second.
 
 No effect of the two folds is sent: what the customer lived through was told then, or is past. What falls due from then on is told,
-what stands on a compacted topic is published anew, and who goes back to another customer hands over to that one what it could not before.
+what stands on a compacted topic is published anew, and who goes back to another customer, or waited when it was linked to one, hands over
+to that one what it could not before.
 If the second fold fails too, the customer waits (on), and everything but the exclusions is as it was. All of it may be repeated after
 a crash at any point: how the customer stood is noted before anything is changed, and figures know the offset up to which they count.
 """
@@ -129,13 +130,12 @@ class Rebuilder:
         parked = await self._waiting(subject)
         state = (await self._store.load_states(self._group, [subject])).get(subject)
         applied = (-1, 0) if state is None or state.applied_partition != partition else (state.applied_offset, state.appended_us)
-        return Stood(None if parked is None else parked.first_offset, *applied)
+        return Stood(None, *applied) if parked is None else Stood(parked.first_offset, *applied, parked.below_us)
 
     async def _stands(self, asked: _Asked) -> Stood:
-        """Return how a customer stands now, and below which timestamp its rows lie: if rebuilds have failed, below the first one's."""
+        """Return how a customer stands now, and below which timestamp its rows lie: if it waits, below what it waits for."""
         stood = await self.stood(asked.subject, asked.place.partition)
-        failed = None if stood.parked_at is None else await self._excluded.failed(self._group, asked.subject.id, stood.parked_at)
-        return stood._replace(below_us=failed.below_us if failed is not None else asked.ts_us - BEFORE_US)
+        return stood if stood.below_us else stood._replace(below_us=asked.ts_us - BEFORE_US)
 
     async def folds(self, event: Asking, subject: Subject, place: Place, appended_us: int, stood: Stood, *, record: RawRecord | None = None) -> Folds:
         """Fold a customer twice, as if `event` stood at a place of the log and was appended then; `stood` is how it does. Writes nothing.
@@ -230,7 +230,7 @@ class Rebuilder:
         """Return the customer as it waits from now on: since when it waited, or for the rebuild itself, which failed."""
         found = await self._waiting(asked.subject)
         partition, offset = asked.place
-        waiting = found or ParkedCustomer(asked.subject.id, partition, offset, partition, -1, 0, "", "")
+        waiting = found or ParkedCustomer(asked.subject.id, partition, offset, partition, -1, 0, "", "", below_us=asked.ts_us - BEFORE_US)
         return msgspec.structs.replace(waiting, reason=failure.reason, traceback_digest=failure.digest, failed_at=failure.where)
 
     def _add(self, work: Work, asked: _Asked, folds: Folds, stood: Stood) -> None:
@@ -247,7 +247,8 @@ class Rebuilder:
         work.fan_out[:0], work.own[:0] = fan_out, own
         work.tallies += tally_differences(folds.before.tallies, after.tallies, asked.place.offset, asked.ts_us)
         work.effects += self._snapshots(asked, after.entry)
-        if isinstance(asked.event, IdentityUnlinked) and asked.event.from_ == subject.id and self._speaks(asked.place):
+        went_back = isinstance(asked.event, IdentityUnlinked) and asked.event.from_ == subject.id
+        if (went_back or stood.parked_at is not None) and self._speaks(asked.place):
             known = {moved.header.id for moved in folds.before.handed}
             work.effects += [Effect(moved.TYPE, moved.header.customer_id, moved) for moved in after.handed if moved.header.id not in known]
 

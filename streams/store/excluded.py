@@ -61,8 +61,8 @@ class Stood(NamedTuple):
 
     `parked_at`: the first offset that waited (None: nothing did). `applied_offset` and `appended_us` are of the last record, or wake-up,
     that had led to anything (-1: none). It is noted before anything is changed, so that a rebuild that was cut off begins again from the same.
-    `below_us`: every row of the customer was written below this timestamp (0: not known). A rebuild that failed leaves it to the next: meanwhile
-    somebody else, to whom it was told that a link is undone, may have written rows of the same keys.
+    `below_us`: every row of the customer was written below this timestamp (0: not known). Of one who waits that is long ago: meanwhile
+    somebody else, to whom it is linked or no longer, may have written rows of the same keys.
     """
 
     parked_at: int | None
@@ -92,15 +92,6 @@ class ExcludedRecords:
         wanted = f"{group.part} {_STOOD}{rebuild_offset}"
         rows = await self._store.read("excluded_record", {"customer": customer})
         return next((json.decode(text(row, "reason"), type=Stood) for row in rows if row["id"] == wanted), None)
-
-    async def failed(self, group: GroupVersion, customer: str, parked_at: int) -> Stood | None:
-        """Return how a customer stood when the last rebuild began since it is parked, which must have failed; None if there was none."""
-        found = [
-            row
-            for row in await self._store.read("excluded_record", {"customer": customer})
-            if row["scope"] == group.part and row["src_offset"] is None and integer(row, "rebuild_offset") >= parked_at
-        ]
-        return json.decode(text(found[-1], "reason"), type=Stood) if found else None
 
     async def add(
         self,

@@ -60,7 +60,7 @@ def test_a_fresh_cluster_gets_everything_and_a_second_run_does_nothing() -> None
     tables = known_tables()[len(control_tables()) :]
     first = run(cluster, tables)
     assert first.keyspaces == ["main_x", "keys_x"]
-    assert [name[:4] for name in first.migrations] == ["0001", "0002", "0003", "0004", "0005", "0006"]
+    assert [name[:4] for name in first.migrations] == ["0001", "0002", "0003", "0004", "0005", "0006", "0007"]
     assert first.tables == [table.physical for table in tables]
     assert any(statement.startswith("CREATE TABLE IF NOT EXISTS keys_x.data_key (") for statement in cluster.done)
     assert not run(cluster, tables).changed
