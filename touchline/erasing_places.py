@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from schemas.sealing import parse_sealed_key
 from streams.control_topic import KnownBy
+from streams.identity.pairs import Pairs
 from streams.store.columns import Row, text
 from streams.store.port import RowWrite, Store
 from streams.store.ticks import Ticks
@@ -40,9 +41,7 @@ class Places:
 
     async def proposals(self, tenant: str, customers: Collection[str]) -> list[tuple[str, str]]:
         """Return the proposals to merge that name one of these customers, by their two customers."""
-        rows = await self._store.read(_PROPOSALS, {"tenant": tenant})
-        pairs = [(text(row, "customer"), text(row, "other")) for row in rows]
-        return [pair for pair in pairs if not {*pair}.isdisjoint(customers)]
+        return [(one.customer, one.other) for one in await Pairs(self._store).proposals_of(tenant, customers)]
 
     async def raw_payloads(self, tenant: str, handles: Iterable[KnownBy], looked: Callable[[int], object] = int) -> list[RawPayload]:
         """Return the raw payloads that were sealed under one of these handles' keys. Reads the whole table; `looked` hears how many rows."""

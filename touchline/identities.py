@@ -156,14 +156,14 @@ class Identities:
         members = await self._linker.members(root)
         customers = {root.own, *(claim.own for claim in members)}
         pairs = await self._linker.pairs.of(self._tenant, customers)
-        proposals = [one for one in await self._linker.pairs.proposals(self._tenant) if customers & {one.customer, one.other}]
+        proposals = await self._linker.pairs.proposals_of(self._tenant, customers)
         settled = way.is_whole and not any(claim.is_pending for claim in members)
         known = bool(way.claims[0].customer or members or pairs) or await self._view.customer(self._tenant, root.own) is not None
         return Identity(root, (root, *members), tuple(pairs), tuple(proposals), settled, known)
 
-    async def proposals(self) -> list[Proposal]:
-        """Return what a person has to decide."""
-        return await self._linker.pairs.proposals(self._tenant)
+    async def proposals(self, limit: int) -> list[Proposal]:
+        """Return what a person has to decide, the first `limit` of it."""
+        return await self._linker.pairs.proposals(self._tenant, limit)
 
     async def merge(self, first: Name, second: Name, *, reason: str, dry_run: bool, noted: Literal["merged", "linked"] = "merged") -> list[Move]:
         """Join the customers of two handles; return what it moves, or with `dry_run` would. `noted`: what the audit trail calls it."""

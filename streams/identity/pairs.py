@@ -69,6 +69,21 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     other_hash: str
     proposed_us: int
 
+    @classmethod
+    def of(cls, row: Row) -> "Proposal":
+        """Build it from a row of `identity_proposal`."""
+        return cls(
+            customer=text(row, "customer"),
+            other=text(row, "other"),
+            reason=text(row, "reason", ""),
+            evidence=text(row, "evidence", ""),
+            kind=text(row, "kind", ""),
+            hash=text(row, "hash", ""),
+            other_kind=text(row, "other_kind", ""),
+            other_hash=text(row, "other_hash", ""),
+            proposed_us=integer(row, "proposed_at", 0),
+        )
+
     @property
     def handles(self) -> tuple[str, str]:
         """The home handles of both, each as one word."""
@@ -161,23 +176,20 @@ class Pairs:
         """Take the proposal of a pair back: it was decided."""
         await self._store.write([RowWrite(_PROPOSALS, (pair.tenant, pair.customer, pair.other), None, pair.changed_us)])
 
-    async def proposals(self, tenant: str) -> list[Proposal]:
-        """Return what a person has to decide, in the order of the customers' ids."""
-        rows = await self._store.read(_PROPOSALS, {"tenant": tenant})
-        return [
-            Proposal(
-                customer=text(row, "customer"),
-                other=text(row, "other"),
-                reason=text(row, "reason", ""),
-                evidence=text(row, "evidence", ""),
-                kind=text(row, "kind", ""),
-                hash=text(row, "hash", ""),
-                other_kind=text(row, "other_kind", ""),
-                other_hash=text(row, "other_hash", ""),
-                proposed_us=integer(row, "proposed_at", 0),
-            )
-            for row in rows
-        ]
+    async def proposals(self, tenant: str, limit: int, *, after: Proposal | None = None) -> list[Proposal]:
+        """Return what a person has to decide, in the order of the customers' ids: the first `limit` of it, or of what comes behind `after`."""
+        beyond = None if after is None else (after.customer, after.other)
+        return [Proposal.of(row) for row in await self._store.read(_PROPOSALS, {"tenant": tenant}, limit=limit, after=beyond)]
+
+    async def proposals_of(self, tenant: str, customers: Collection[str]) -> list[Proposal]:
+        """Return what a person has to decide about these customers, in the order of the customers' ids."""
+        rows = await self._rows(tenant, customers)
+        keys = {pair_key(tenant, customer, text(row, "other"))[1:] for customer, found in rows.items() for row in found}
+        proposals: list[Proposal] = []
+        for first in sorted({first for first, _ in keys}):
+            found = await self._store.read(_PROPOSALS, {"tenant": tenant}, after=(first, ""), upto=(first, max(b for a, b in keys if a == first)))
+            proposals += [one for row in found if ((one := Proposal.of(row)).customer, one.other) in keys]
+        return proposals
 
     async def _rows(self, tenant: str, customers: Collection[str]) -> Mapping[str, Sequence[Row]]:
         """Return all rows of some customers, by customer: a row for each pair that names one, in whichever order."""

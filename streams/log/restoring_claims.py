@@ -20,7 +20,7 @@ from streams.cutting import FRAME, frames_of
 from streams.identity.claim import Claim, Name
 from streams.identity.claims import Claims
 from streams.identity.hearing import HEARD, Heard, Saying, heard, joined
-from streams.identity.pairs import Pair, Pairs
+from streams.identity.pairs import Pair, Pairs, Proposal
 from streams.log.importing import LOG, Tell
 from streams.log.manifest import Manifest, Part
 from streams.store.port import RowWrite, Store
@@ -110,9 +110,9 @@ class RestoringClaims:
 
     async def _drop_erased(self, tenant: str) -> None:
         """Take back what was proposed of somebody who was erased: their handle names another customer now."""
-        proposals = await self._pairs.proposals(tenant)
-        for at in range(0, len(proposals), _PORTION):
-            some = proposals[at : at + _PORTION]
+        last: Proposal | None = None
+        while some := await self._pairs.proposals(tenant, _PORTION, after=last):
+            last = some[-1]
             known = handles_of({handle for one in some for handle in one.handles})
             own = {handle.name: claim.own for handle, claim in zip(known, await self._claims.read([Name(tenant, *it) for it in known]), strict=True)}
             for one in some:

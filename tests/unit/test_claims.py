@@ -10,7 +10,7 @@ import pytest
 from schemas.events import HandleKind
 from streams.identity.claim import Claim, Name, order
 from streams.identity.claims import Claims
-from streams.identity.pairs import Pairs
+from streams.identity.pairs import Pairs, Proposal
 from streams.store.port import Store
 from tests.support.linking import identity_store
 from touchline.errors import TouchlineError
@@ -162,9 +162,28 @@ def test_a_proposal_is_there_until_it_is_decided_and_does_not_come_back(claims_b
     one, other = claims_bench.claim("account", 1), claims_bench.claim("account", 2)
     pair = run(pairs.put(None, tenant, one.own, other.own, "open", reason="two_accounts", evidence="e-1"))
     run(pairs.propose(pair, one, other))
-    [proposal] = run(pairs.proposals(tenant))
+    [proposal] = run(pairs.proposals(tenant, 100))
     assert {proposal.customer: proposal.hash, proposal.other: proposal.other_hash} == {one.own: one.name.key[2], other.own: other.name.key[2]}
     assert (proposal.reason, proposal.evidence, proposal.kind) == ("two_accounts", "e-1", "account")
     run(pairs.settle(run(pairs.put(pair, tenant, one.own, other.own, "rejected", reason="two_people"))))
     run(pairs.propose(pair, one, other))
-    assert run(pairs.proposals(tenant)) == []
+    assert run(pairs.proposals(tenant, 100)) == []
+
+
+def test_proposals_are_read_in_portions_and_by_whom_they_name(claims_bench: ClaimsBench) -> None:
+    tenant, pairs, run = claims_bench.tenant, claims_bench.pairs, claims_bench.run
+    claims = sorted((claims_bench.claim("account", n) for n in range(4)), key=lambda claim: claim.own)
+    for first, second in ((0, 1), (0, 3), (1, 2), (2, 3)):
+        one, other = claims[first], claims[second]
+        run(pairs.propose(run(pairs.put(None, tenant, one.own, other.own, "open", reason="two_accounts")), one, other))
+
+    def named(proposals: list[Proposal]) -> list[tuple[int, int]]:
+        own = [claim.own for claim in claims]
+        return [(own.index(one.customer), own.index(one.other)) for one in proposals]
+
+    assert named(begun := run(pairs.proposals(tenant, 2))) == [(0, 1), (0, 3)]
+    assert named(run(pairs.proposals(tenant, 1, after=begun[0]))) == [(0, 3)]
+    assert named(run(pairs.proposals(tenant, 9, after=begun[1]))) == [(1, 2), (2, 3)]
+    assert named(run(pairs.proposals_of(tenant, [claims[1].own]))) == [(0, 1), (1, 2)]
+    assert named(run(pairs.proposals_of(tenant, [claims[3].own, claims[0].own]))) == [(0, 1), (0, 3), (2, 3)]
+    assert run(pairs.proposals_of(tenant, ["nobody"])) == []

@@ -9,13 +9,14 @@ import pytest
 from schemas.handles import customer_id
 from schemas.sealing import SealedKey, format_sealed_key
 from streams.control_topic import KnownBy
+from streams.identity.pairs import Pairs
 from streams.store.port import RowWrite
 from tests.support.erasures import NOW, TENANT, Cut, Place, known_by
 from touchline.erasing_keys import AGAIN_S, IN_TIME_S, MARKER
 from touchline.errors import Refused, Retryable
 
 ACCOUNT, PHONE, MAIL, COOKIE = known_by("account", 1), known_by("phone", 2), known_by("email", 3), known_by("cookie", 4)
-OTHER, OTHERS_PHONE = known_by("account", 8), known_by("phone", 9)
+OTHER, OTHERS_PHONE, THIRD = known_by("account", 8), known_by("phone", 9), known_by("account", 7)
 AGAIN_US, IN_TIME_US = round(AGAIN_S * 1e6), round(IN_TIME_S * 1e6)
 
 
@@ -45,11 +46,21 @@ async def ann(place: Place) -> list[str]:
             RowWrite("raw_payload", (TENANT, "/s", "p-1"), {"sealed": b"x", "sealed_key": sealed_key(PHONE)}, NOW),
             RowWrite("raw_payload", (TENANT, "/s", "p-2"), {"sealed": b"x", "sealed_key": sealed_key(OTHERS_PHONE)}, NOW),
             RowWrite("raw_payload", ("other", "/s", "p-3"), {"sealed": b"x", "sealed_key": sealed_key(PHONE)}, NOW),
-            RowWrite("identity_proposal", (TENANT, *sorted((customers[0], "cu-x"))), {"reason": "two_accounts"}, NOW),
-            RowWrite("identity_proposal", (TENANT, "cu-x", "cu-y"), {"reason": "two_accounts"}, NOW),
         ]
     )
+    await place.own(THIRD)
+    for one in (ACCOUNT, THIRD):
+        await propose(place, one, OTHER)
     return customers
+
+
+async def propose(place: Place, one: KnownBy, other: KnownBy) -> None:
+    """Let a person be asked whether two accounts are one."""
+    pairs = Pairs(place.store, lambda: NOW)
+    claims = await place.claim(one), await place.claim(other)
+    pair = await pairs.put(None, TENANT, claims[0].own, claims[1].own, "open", reason="two_accounts")
+    assert pair is not None
+    await pairs.propose(pair, *claims)
 
 
 def sealed_key(handle: KnownBy) -> str:
@@ -204,7 +215,8 @@ def test_nobody_else_loses_anything() -> None:
         for handle in (OTHER, OTHERS_PHONE):
             assert [row.state for row in await place.rows_of(handle)] == ["active"]
         assert {row["id"] for row in await place.store.scan("raw_payload")} == {"p-2", "p-3"}
-        assert [row["customer"] for row in await place.store.scan("identity_proposal")] == ["cu-x"]
+        [left] = await place.store.scan("identity_proposal")
+        assert {left["customer"], left["other"]} == {(await place.claim(handle)).own for handle in (OTHER, THIRD)}
 
     story(told)
 

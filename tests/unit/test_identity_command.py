@@ -169,7 +169,9 @@ def test_a_proposal_is_listed_until_somebody_decides(world: World, run: Run) -> 
     [found] = json.loads(run("proposals", "--json").stdout)["proposals"]
     assert set(found["customers"]) == {world.own(ACCOUNT), world.own(OTHER)}
     assert found["reason"] == "two_accounts"
-    assert world.own(ACCOUNT) in run("proposals").stdout
+    assert world.own(ACCOUNT) in (said := run("proposals").stdout)
+    assert "There may be more" not in said
+    assert "There may be more: these are the first 1." in run("proposals", "--limit", "1").stdout
     world.seen(ACCOUNT)
     world.seen(OTHER)
     kept = json.loads(run("reject", world.own(ACCOUNT), world.own(OTHER), "--dry-run", "--json").stdout)

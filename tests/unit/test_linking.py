@@ -124,7 +124,7 @@ def test_two_who_both_own_an_account_are_proposed_once_and_not_linked() -> None:
     proposals = bench.told(IdentityMergeProposed)
     assert {key for key, _ in proposals} == {own(ACCOUNT), own(OTHER_ACCOUNT)}
     assert len(proposals) == 2
-    [proposal] = run(bench.process.linker.pairs.proposals(TENANT))
+    [proposal] = run(bench.process.linker.pairs.proposals(TENANT, 100))
     assert {proposal.customer, proposal.other} == {own(ACCOUNT), own(OTHER_ACCOUNT)}
     assert proposal.evidence == "e-2"
     whole(bench.store, bench.log)
@@ -174,7 +174,7 @@ def test_a_person_joins_two_account_owners_and_the_proposal_is_gone() -> None:
     bench.event(ACCOUNT, OTHER_ACCOUNT)
     assert bench.decide("merge", OTHER_ACCOUNT, ACCOUNT) == ""
     assert root(bench.store, OTHER_ACCOUNT) == root(bench.store, ACCOUNT)
-    assert run(bench.process.linker.pairs.proposals(TENANT)) == []
+    assert run(bench.process.linker.pairs.proposals(TENANT, 100)) == []
     assert bench.told(IdentityLinked)[0][1].evidence == "operator"
     assert bench.decide("merge", OTHER_ACCOUNT, ACCOUNT) == "same_customer"
     whole(bench.store, bench.log, by_people=True)

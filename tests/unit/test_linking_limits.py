@@ -22,7 +22,7 @@ def test_a_phone_that_many_accounts_share_is_proposed_up_to_a_limit_and_people_m
     for account in accounts[1:]:
         bench.event(PHONE, account)
     assert Counter(bench.process.outcomes) == {"linked": 1, "proposed": PAIRS_MAX, "shared": 4}
-    assert len(run(bench.process.linker.pairs.proposals(TENANT))) == PAIRS_MAX
+    assert len(run(bench.process.linker.pairs.proposals(TENANT, 100))) == PAIRS_MAX
     assert len(bench.told(IdentityMergeProposed)) == 2 * PAIRS_MAX
     bench.process.restart()
     bench.event(PHONE, accounts[1])
@@ -66,13 +66,13 @@ def test_a_link_that_cannot_be_carried_out_is_undone_and_proposed_whoever_made_i
     assert {root(bench.store, MAIL), root(bench.store, COOKIE)} == {own(MAIL)}
     assert bench.event(MAIL, PHONE) == own(PHONE)
     assert root(bench.store, MAIL) == own(MAIL)
-    [proposal] = run(linker.pairs.proposals(TENANT))
+    [proposal] = run(linker.pairs.proposals(TENANT, 100))
     assert ({proposal.customer, proposal.other}, proposal.reason) == ({own(MAIL), own(PHONE)}, TOO_LONG)
     assert {key for key, _ in bench.told(IdentityMergeProposed)} == {own(MAIL), own(PHONE)}
     assert bench.told(IdentityMergeRejected) == []
     for _ in range(2):
         assert bench.decide("reject", MAIL, PHONE) == ""
-    assert run(linker.pairs.proposals(TENANT)) == []
+    assert run(linker.pairs.proposals(TENANT, 100)) == []
     assert {key for key, _ in bench.told(IdentityMergeRejected)} == {own(MAIL), own(PHONE)}
     assert len(bench.told(IdentityMergeRejected)) == 2
     pair = run(linker.pairs.read(TENANT, own(MAIL), own(PHONE)))
@@ -98,7 +98,7 @@ def test_whose_history_is_known_to_be_too_long_is_proposed_instead_of_linked() -
         assert bench.event(MAIL, PHONE) == own(PHONE)
     assert root(bench.store, MAIL) == own(MAIL)
     assert bench.process.outcomes == ["linked", "too_long"]
-    [proposal] = run(bench.process.linker.pairs.proposals(TENANT))
+    [proposal] = run(bench.process.linker.pairs.proposals(TENANT, 100))
     assert ({proposal.customer, proposal.other}, proposal.reason) == ({own(MAIL), own(PHONE)}, TOO_LONG)
     assert {event.from_ for _, event in bench.told(IdentityLinked)} == {own(COOKIE)}
     bench.process.linker.length = measured(MAIL, COPIES_MAX)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _HASH_SHOWN = 12
+_LIMIT_MAX = 100_000
 
 Tenant = Annotated[str | None, typer.Option(help="Whose customers they are; default: the setting.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -83,13 +84,18 @@ def show(
         draw_table(out, ("decided", "customer", "other", "reason", "by", "at"), pairs, title="What was decided")
 
 
-def proposals(*, tenant: Tenant = None, as_json: Json = False) -> None:
+def proposals(
+    *,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=_LIMIT_MAX, help="How many at most.")] = 50,
+    tenant: Tenant = None,
+    as_json: Json = False,
+) -> None:
     """Show pairs of customers of whom a person must say whether they are one: both own an account."""
     from touchline.identities import proposal_json
     from touchline.terminal import console, draw_table
 
     settings = load_settings()
-    found = [proposal_json(one) for one in _run(settings, tenant or settings.tenant, lambda one: one.proposals())]
+    found = [proposal_json(one) for one in _run(settings, tenant or settings.tenant, lambda one: one.proposals(limit))]
     if as_json:
         typer.echo(json.dumps({"kind": "proposals", "proposals": found}, ensure_ascii=False))
     elif not found:
@@ -97,6 +103,8 @@ def proposals(*, tenant: Tenant = None, as_json: Json = False) -> None:
     else:
         rows = [(*one["customers"], one["reason"], one["evidence"], one["at"]) for one in found]
         draw_table(console(), ("customer", "other", "reason", "evidence", "since"), rows, title="Proposals")
+        if len(found) == limit:
+            typer.echo(f"There may be more: these are the first {limit:,}. --limit shows more.")
         typer.echo("Decide with `touchline identity merge A B` or `touchline identity reject A B`.")
 
 
