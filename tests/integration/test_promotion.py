@@ -40,7 +40,10 @@ DUE_AFTER_S, DUE_SPAN_S = (1500.0, 900.0) if FULL else (50.0, 150.0)
 """From when on, after the first import has begun, the timers of the first half come due, and for how long."""
 
 TURNS_S = 240.0 if FULL else 60.0
-"""How long the versions take turns: the second half comes due meanwhile."""
+"""How long the versions take turns: the second half comes due meanwhile, one part of it sent before and one while they do."""
+
+AHEAD_S = 30.0
+"""How long before the first promotion those come in who are not to come in later: their partitions have nothing but timers from then on."""
 
 FLOW_PER_S = 100 if FULL else 25
 PARTITIONS, FILE_EVENTS = 8, 100_000
@@ -160,9 +163,13 @@ def _promote_and_back(story: Story, new: Running, flow: Flow, due: dict[int, flo
     """Promote both groups, roll both back, promote both again; then let what is due come due, and count."""
     here = story.here
     assert (story.sent(1) > 0, story.sent(2)) == (True, 0), "only version 1 has spoken"
-    since_ms = int(time.time() * 1000)
     random = Random(42)  # noqa: S311 - it must be repeatable
-    soon = {number: time.time() + 2 + random.random() * TURNS_S for number in range(DUE // 2, DUE)}
+    before = {number: time.time() + AHEAD_S + random.random() * TURNS_S for number in range(DUE // 2, DUE * 3 // 4)}
+    due |= before
+    _import(here, mails(random, len(before), before, time.time()))
+    until(lambda: story.is_level(1) and story.is_level(2), 120, "both versions are level with the log", pause_s=0.2)
+    since_ms = int(time.time() * 1000)
+    soon = {number: time.time() + 2 + random.random() * TURNS_S for number in range(DUE * 3 // 4, DUE)}
     due |= soon
     flow.expect(soon)
     _soak(story, 1, flow, due)
