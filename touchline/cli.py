@@ -2,6 +2,8 @@
 
 import sys
 from importlib import import_module
+from importlib.metadata import version as version_of
+from typing import Annotated
 
 import typer
 
@@ -50,8 +52,18 @@ app = typer.Typer(
 _debug = False
 
 
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's own form
+    if wanted:
+        typer.echo(f"touchline {version_of('touchline')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _options(debug: bool = typer.Option(False, "--debug", help="Show tracebacks.")) -> None:  # noqa: FBT001, FBT003 - typer's own form
+def _options(
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Say which version this is.", callback=_version, is_eager=True)] = False,  # noqa: ARG001
+) -> None:
     global _debug  # noqa: PLW0603 - one flag for the one process
     _debug = debug
     configure_logging("debug" if debug else "warning")
