@@ -29,7 +29,7 @@ from tests.support.processes import Running, run, until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 FULL = bool(os.environ.get("TOUCHLINE_FULL"))
-EVENTS = 1_000_000 if FULL else 12_000
+EVENTS = 100_000 if FULL else 12_000
 KILLS = 20 if FULL else 4
 CACHED = 300_000 if FULL else 50_000
 CARE = GROUPS["care"]
