@@ -21,12 +21,14 @@ from streams.store.port import GroupVersion, Store
 from streams.versions.versions import Versions
 from touchline.errors import Refused
 
-__all__ = ["RECORDS_MAX", "History", "Place", "PlacedRecord", "RangeReader", "RecordReader"]
+__all__ = ["RECORDS_MAX", "VIEW", "History", "Place", "PlacedRecord", "RangeReader", "RecordReader"]
 
 RECORDS_MAX: Final = 500_000
 """Records of one customer that are read into memory: ten a day for a hundred years."""
 
-_VIEW: Final = "view"
+VIEW: Final = "view"
+"""The group whose timeline says where records lie."""
+
 _PAGE_ROWS: Final = 2000
 
 
@@ -77,8 +79,8 @@ class History:
 
     async def view(self) -> GroupVersion:
         """Return the version of the view group whose timeline says where records lie: the active one."""
-        standing = await Versions(self._store).read(_VIEW)
-        return GroupVersion(_VIEW, standing.active if standing and standing.active else GROUPS[_VIEW].version)
+        standing = await Versions(self._store).read(VIEW)
+        return GroupVersion(VIEW, standing.active if standing and standing.active else GROUPS[VIEW].version)
 
     async def places(
         self,

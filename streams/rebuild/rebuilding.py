@@ -35,7 +35,7 @@ from streams.identity.apart import apart
 from streams.identity.undoing import Undoing
 from streams.parking import Failure, ParkedCustomer
 from streams.rebuild.folds import Folds, Noticed, as_it_was, noticed, settle
-from streams.rebuild.history import History, Place, PlacedRecord
+from streams.rebuild.history import VIEW, History, Place, PlacedRecord
 from streams.rebuild.left_out import exclusions, identified, without
 from streams.rebuild.lone import fold_alone
 from streams.rebuild.rebuilt_rows import BEFORE_US, replaced, tally_differences
@@ -85,6 +85,9 @@ class Rebuilder:
         self._history = history
         self._codec = codec or Codec()
         self._group = GroupVersion(engine.group.name, engine.group.version)
+        self._own_view = self._group if self._group.group == VIEW else None
+        """A version of the view finds its records by its own rows: another one may be waiting for it."""
+
         self._state_table = f"{self._group.group}_v{self._group.version}_state"
         self._parked = ParkedCustomers(store)
         self._excluded = ExcludedRecords(store)
@@ -92,7 +95,7 @@ class Rebuilder:
     async def rebuild(self, batch: Batch) -> Work:
         """Execute the one record of a batch, which asks for a rebuild in this group; return the work that makes it true.
 
-        Waits until the view group is beyond the record, where this is another one. Raises `Retryable` if it is not within
+        Waits until the view group is beyond the record, unless this is of the view itself. Raises `Retryable` if it is not within
         `VIEW_WAIT_S`, or as the store and the log do; nothing is changed then but the exclusions and what was given back, and it may be
         called again.
         """
@@ -147,7 +150,7 @@ class Rebuilder:
         if subject.id.startswith(WITHOUT_TIMELINE):
             records = await self._history.keyed(place.partition, subject.id, place.offset)
         else:
-            places = await self._history.places(subject.tenant, subject.id, place.offset, group=self._group)
+            places = await self._history.places(subject.tenant, subject.id, place.offset, group=self._group, view=self._own_view)
             records = await self._history.records([one for one in places if one.partition == place.partition])
         named = identified(self._codec, records)
         held = [one for one in await self._excluded.load(self._group, subject.id) if one.rebuild_offset < place.offset]
@@ -207,9 +210,9 @@ class Rebuilder:
         return tuple(one.place for number, one in enumerate(records) if number in out)
 
     async def _wait_for_view(self, place: Place) -> None:
-        view = await self._history.view()
-        if view == self._group:
+        if self._own_view is not None:
             return
+        view = await self._history.view()
         pause_s, give_up_s = _POLL_S, time.monotonic() + VIEW_WAIT_S
         while True:
             checkpoint = (await self._store.load_checkpoints(view)).get(place.partition)
