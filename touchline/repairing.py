@@ -92,22 +92,33 @@ class Repair:
         self._codec = Codec()
         self.history = History(store, reader)
 
-    async def waiting(self, name: str | None = None, version: int | None = None) -> list[Waiting]:
-        """Return who is parked in a group, by default in all, in order of group, version and customer."""
+    async def waiting(self, name: str | None = None, version: int | None = None, *, mine: bool = False) -> list[Waiting]:
+        """Return who is parked in a group, by default in all, in order of group, version and customer; `mine`: of this tenant only."""
         found = [
             Waiting(GroupVersion(text(row, "name"), integer(row, "version")), ParkedCustomer.from_row(row))
             for row in await self._store.scan("parked_customer")
         ]
         chosen = [one for one in found if name in {None, one.group.group} and version in {None, one.group.version}]
-        return sorted(chosen, key=lambda one: (one.group, one.parked.customer))
+        return sorted(await self._mine(chosen) if mine else chosen, key=lambda one: (one.group, one.parked.customer))
 
     async def of(self, customers: Sequence[str], name: str, version: int | None) -> list[Waiting]:
         """Return where these customers wait. Raises `Refused` naming one that does not."""
-        found = [one for one in await self.waiting(name, version) if one.parked.customer in customers]
+        found = await self._mine([one for one in await self.waiting(name, version) if one.parked.customer in customers])
         for customer in customers:
             if all(one.parked.customer != customer for one in found):
-                raise Refused(f"Customer {customer} is not parked in {name}.", reason="not_parked", next_step="see who is: `touchline parked list`.")
+                raise Refused(
+                    f"No customer {customer} of tenant {self._tenant} is parked in {name}.",
+                    reason="not_parked",
+                    next_step="see who is: `touchline parked list`; another tenant's: --tenant.",
+                )
         return found
+
+    async def _mine(self, found: Sequence[Waiting]) -> list[Waiting]:
+        """Return those of this tenant: a customer's id does not say whose it is, the record that it waits for does."""
+        places = {one: Place(one.parked.first_partition, one.parked.first_offset) for one in found}
+        records = await self.history.records(sorted(set(places.values()))) if found else []
+        heads = {record.place: self._codec.head(record.record.value) for record in records}
+        return [one for one in found if not isinstance(head := heads[places[one]], Head) or head.header.tenant == self._tenant]
 
     async def explain(self, waiting: Waiting) -> Explained:
         """Fold a parked customer as a retry would, and say how far that comes. Raises `Misconfigured` where this code lacks the version."""

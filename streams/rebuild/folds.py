@@ -3,25 +3,34 @@
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from projections.kernel import Subject
+from schemas.codec import Codec, Head, Undecodable
+from schemas.events import ClockMoved
 from streams.rebuild.history import Place, PlacedRecord
 from streams.rebuild.left_out import Identified
 from streams.rebuild.lone import Alone
 from streams.store.excluded import Exclusion, Stood
 from streams.subjects import RECENT_BYTES_MAX
+from streams.taking import TYING
+from touchline.errors import Refused
 
-__all__ = ["UNFOLDABLE_MAX", "Folds", "Noticed", "as_it_was", "noticed", "settle"]
+__all__ = ["UNFOLDABLE_MAX", "Folds", "Noticed", "as_it_was", "handed_over", "noticed", "refuse_another", "settle"]
 
 UNFOLDABLE_MAX: Final = 100
 """Records that fail while a customer is folded as it was; with more its rows are taken for what the first ones came to."""
 
 
 class Folds(NamedTuple):
-    """What a customer's records come to as it was, and as it is to be; which records the latter leaves out, and which an undone link takes out."""
+    """What a customer's records come to as it was, and as it is to be; which records the latter leaves out, and which an undone link takes out.
+
+    `handed` is what a customer who waited hands over to whom it was linked meanwhile.
+    """
 
     before: Alone
     after: Alone
     excluded: tuple[Exclusion, ...]
     apart: tuple[Place, ...] = ()
+    handed: tuple[ClockMoved, ...] = ()
 
 
 class Noticed(NamedTuple):
@@ -54,8 +63,35 @@ def as_it_was(records: list[PlacedRecord], fold: Callable[[list[PlacedRecord]], 
     return alone
 
 
+def handed_over(
+    codec: Codec, was: list[PlacedRecord], waiting: Sequence[PlacedRecord], at_us: int, fold: Callable[[list[PlacedRecord]], Alone]
+) -> tuple[ClockMoved, ...]:
+    """Return what a customer hands over by the links among its waiting records, as it stood at `at_us`, when it was parked.
+
+    What came due while it waited was told to nobody, so it is not handed over as if it had been.
+    """
+    heads = ((one, codec.head(one.record.value)) for one in waiting)
+    links = [one for one, head in heads if not isinstance(head, Undecodable) and head.type in TYING]
+    if not links:
+        return ()
+    at_once = [one._replace(record=one.record._replace(appended_us=at_us)) for one in links]
+    known = {moved.header.id for moved in as_it_was(was, fold).handed}
+    return tuple(moved for moved in as_it_was([*was, *at_once], fold).handed if moved.header.id not in known)
+
+
+def refuse_another(codec: Codec, subject: Subject, waiting: Sequence[PlacedRecord]) -> None:
+    """Raise `Refused` if what a customer waits for is of another tenant: who waits is known by the id alone."""
+    heads = [codec.head(one.record.value) for one in waiting]
+    if any(isinstance(head, Head) and head.header.tenant != subject.tenant for head in heads):
+        raise Refused(
+            f"What {subject.id} waits for is not of tenant {subject.tenant}.",
+            reason="another_tenant",
+            next_step="name its tenant: --tenant.",
+        )
+
+
 def settle(after: Alone, left_out: Sequence[Identified], place: Place) -> None:
     """Let the customer stand right before the rebuild, and remember what was left out, so that it is not taken in when it is sent again."""
     entry = after.entry
     entry.applied_offset = min(entry.applied_offset, place.offset - 1)
-    entry.recent = (b"".join(one.hashed for one in left_out) + entry.recent)[-RECENT_BYTES_MAX:]
+    entry.recent = (entry.recent + b"".join(one.hashed for one in left_out))[-RECENT_BYTES_MAX:]

@@ -28,13 +28,13 @@ import structlog
 
 from projections.kernel import Effect, Moment, Subject
 from schemas.codec import Codec, Undecodable
-from schemas.events import IdentityUnlinked, ProjectionRebuild
+from schemas.events import ClockMoved, IdentityUnlinked, ProjectionRebuild
 from streams.cutting import Asking
 from streams.engine import Engine
 from streams.identity.apart import apart
 from streams.identity.undoing import Undoing
 from streams.parking import Failure, ParkedCustomer
-from streams.rebuild.folds import Folds, Noticed, as_it_was, noticed, settle
+from streams.rebuild.folds import Folds, Noticed, as_it_was, handed_over, noticed, refuse_another, settle
 from streams.rebuild.history import VIEW, History, Place, PlacedRecord
 from streams.rebuild.left_out import exclusions, identified, without
 from streams.rebuild.lone import fold_alone
@@ -152,6 +152,8 @@ class Rebuilder:
         else:
             places = await self._history.places(subject.tenant, subject.id, place.offset, group=self._group, view=self._own_view)
             records = await self._history.records([one for one in places if one.partition == place.partition])
+        if stood.parked_at is not None:
+            refuse_another(self._codec, subject, [one for one in records if one.record.offset == stood.parked_at])
         named = identified(self._codec, records)
         held = [one for one in await self._excluded.load(self._group, subject.id) if one.rebuild_offset < place.offset]
         new = exclusions(event, named, place, stood.parked_at) if isinstance(event, ProjectionRebuild) else []
@@ -170,16 +172,18 @@ class Rebuilder:
         in_force = [one for one in held if one.rebuild_offset < until]  # a rebuild that failed since then has changed nothing
         was = [one.placed for one in without(named, in_force) if one.placed.record.offset < until]
         before = as_it_was(was, lambda chosen: fold(chosen, stop_at=passed.stop_at, until_us=passed.until_us, noticed_at=passed.at))
+        remaining = [one.placed for one in without(named, [*held, *new])]
+        handed: tuple[ClockMoved, ...] = ()
         if stood.parked_at is not None:  # what came due while it waited is past
             passed = Noticed(place, appended_us - 1, place)
-        remaining = [one.placed for one in without(named, [*held, *new])]
+            handed = handed_over(self._codec, was, [one for one in remaining if one.record.offset >= until], stood.appended_us, fold)
         taken_out: tuple[Place, ...] = ()
         if record is not None and isinstance(event, IdentityUnlinked):
             remaining.append(PlacedRecord(place.partition, record))
             taken_out = self._taken_out(subject, remaining)
         after = fold(remaining, stop_at=passed.stop_at, until_us=passed.until_us, noticed_at=passed.at)
         settle(after, [one for one in named if one.is_among([*held, *new])], place)
-        return Folds(before, after, tuple(new), taken_out)
+        return Folds(before, after, tuple(new), taken_out, handed)
 
     def _asked(self, taken: Taken) -> _Asked | None:
         """Return what a batch asks for; None for a record that is no rebuild of the customer of its key."""
@@ -210,9 +214,9 @@ class Rebuilder:
         return tuple(one.place for number, one in enumerate(records) if number in out)
 
     async def _wait_for_view(self, place: Place) -> None:
-        if self._own_view is not None:
+        view = self._own_view or await self._history.view()
+        if view == self._group:
             return
-        view = await self._history.view()
         pause_s, give_up_s = _POLL_S, time.monotonic() + VIEW_WAIT_S
         while True:
             checkpoint = (await self._store.load_checkpoints(view)).get(place.partition)
@@ -239,8 +243,18 @@ class Rebuilder:
     def _add(self, work: Work, asked: _Asked, folds: Folds, stood: Stood) -> None:
         """Put the rebuild before what its own record led to."""
         subject, after, ts_us = asked.subject, folds.after, asked.ts_us - BEFORE_US
-        away = all(fold.entry.ties is not None and fold.entry.ties.to for fold in (folds.before, after))
-        fan_out, own = replaced(self._engine.group.tables(), subject, folds.before.rows, after.rows, ts_us, gone_us=stood.below_us, away=away)
+        was_away, is_away = (fold.entry.ties is not None and bool(fold.entry.ties.to) for fold in (folds.before, after))
+        linked = stood.parked_at is not None and is_away  # whoever has its rows now has written them since it waits
+        fan_out, own = replaced(
+            self._engine.group.tables(),
+            subject,
+            folds.before.rows,
+            after.rows,
+            ts_us,
+            gone_us=stood.below_us,
+            put_us=stood.below_us if linked else ts_us,
+            away=was_away and is_away,
+        )
         own.append(RowWrite(self._state_table, tuple(subject), None, ts_us))
         ties = after.entry.ties_blob or None
         if after.states or ties:
@@ -250,10 +264,11 @@ class Rebuilder:
         work.fan_out[:0], work.own[:0] = fan_out, own
         work.tallies += tally_differences(folds.before.tallies, after.tallies, asked.place.offset, asked.ts_us)
         work.effects += self._snapshots(asked, after.entry)
-        went_back = isinstance(asked.event, IdentityUnlinked) and asked.event.from_ == subject.id
-        if (went_back or stood.parked_at is not None) and self._speaks(asked.place):
-            known = {moved.header.id for moved in folds.before.handed}
-            work.effects += [Effect(moved.TYPE, moved.header.customer_id, moved) for moved in after.handed if moved.header.id not in known]
+        if self._speaks(asked.place):
+            known, handed = {moved.header.id for moved in folds.before.handed}, folds.handed
+            if isinstance(asked.event, IdentityUnlinked) and asked.event.from_ == subject.id:
+                handed = tuple(moved for moved in after.handed if moved.header.id not in known)
+            work.effects += [Effect(moved.TYPE, moved.header.customer_id, moved) for moved in handed]
 
     def _snapshots(self, asked: _Asked, entry: SubjectEntry) -> list[Effect]:
         """Return what now stands on compacted topics: it says how things are, not that something happened, so it is told again."""

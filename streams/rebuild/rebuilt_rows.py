@@ -29,13 +29,14 @@ def replaced(
     ts_us: int,
     *,
     gone_us: int = 0,
+    put_us: int = 0,
     away: bool = False,
 ) -> tuple[list[RowWrite], list[RowWrite]]:
     """Return (fan-out rows, rows of the subject's own partitions) that leave what `after` comes to where `before` was; nothing of that stays.
 
-    Deletes lie at `ts_us`, upserts a microsecond after it; rows of other partitions that are gone are deleted at `gone_us`, if that is given:
-    somebody else may have written them since. Of a subject that is `away`, linked to another one, who has such rows now, only those are
-    written that differ. A span of time to live counts from now, as in every replay.
+    Deletes lie at `ts_us`, upserts a microsecond after it; rows of other partitions that are gone are deleted at `gone_us`, and those that are
+    there written right after `put_us`, if these are given: somebody else may have written them since. Of a subject that is `away`, linked to
+    another one, who has such rows now, only those are written that differ. A span of time to live counts from now, as in every replay.
     """
     known = {table.physical: table for table in tables}
     image = RowImage(known.values(), after)
@@ -52,7 +53,7 @@ def replaced(
         elif was is not None and was.cells(at) == cells:
             continue
         elif cells is not None:
-            fan_out.append(RowWrite(at.table, at.key, {**_nothing(table, at), **cells}, ts_us + 1, spans.get(at)))
+            fan_out.append(RowWrite(at.table, at.key, {**_nothing(table, at), **cells}, (put_us or ts_us) + 1, spans.get(at)))
         elif not _is_whole(table, at):
             fan_out.append(RowWrite(at.table, at.key, _nothing(table, at), (gone_us or ts_us) + 1))
         else:

@@ -30,7 +30,7 @@ from streams.replay.writing import TABLE
 from streams.store.port import CellValue, GroupVersion, RowWrite, Store
 from streams.versions.versions import Versions
 from streams.wall_clock import now_us
-from touchline.errors import Refused, Retryable
+from touchline.errors import Refused, Retryable, TouchlineError
 from touchline.settings import Settings
 
 __all__ = ["ROUNDS_MAX", "Build", "BuildSettings", "Built", "Status"]
@@ -179,7 +179,10 @@ class Build:
                 at = {partition: offset for one in crew.progress for partition, offset in one.offsets.items()}
                 self._total = sum(one.records for one in crew.progress) + sum(max(0, end - at.get(p, 0)) for p, end in ends.items())
                 self._govern(crew)
-                if not await crew.run(ends) or self._stopping:
+                done = await crew.run(ends)
+                if watching.done():
+                    watching.result()  # nobody looked whether the live version keeps up
+                if not done or self._stopping:
                     return self._built(complete=False, began_s=began_s, lag_s=-1.0)
                 await self._note_rate(began_s)
                 if (lag_s := time.monotonic() - snapshot_s) < self._how.until_lag_s:
@@ -251,7 +254,7 @@ class Build:
         was, was_s = 0, time.monotonic()
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            with suppress(Retryable):
+            with suppress(TouchlineError):  # the last one that is known counts
                 self._lag = await self._live_lag()
             done, now_s = sum(one.records for one in crew.progress), time.monotonic()
             self._per_s = (done - was) / (now_s - was_s)

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from operator import attrgetter
 from typing import Final
 
-from streams.records import Batch
+from streams.records import Batch, RawRecord
 from streams.store.port import GroupVersion
 from streams.work import Work
 from touchline.errors import Refused
@@ -17,17 +17,18 @@ _UNKNOWN_SCHEMA: Final = "undecodable:unknown_schema"
 
 def first_failure(version: GroupVersion, work: Work, part: Batch) -> Refused | None:
     """Return why a work parks customers who were not parked before, by the first of their records; None if it parks nobody anew."""
-    found: list[tuple[int, str]] = []
+    found: list[tuple[int, str, bytes]] = []
     for row in work.fan_out:
         if row.table == _PARKED and row.columns is not None:
             offset, reason = row.columns["first_offset"], row.columns["reason"]
             if isinstance(offset, int) and offset >= part.records[0].offset and row.columns["first_partition"] == part.partition:
-                found.append((offset, str(reason)))
+                found.append((offset, str(reason), str(row.key[-1]).encode()))
     if not found:
         return None
-    offset, reason = min(found)
+    offset, reason, customer = min(found)
     where = f"{version} stops at partition {part.partition}, offset {offset}"
-    what = f"{where}: the record cannot be folded ({reason})."
+    is_record = _record(part, offset).key == customer
+    what = f"{where}: {'the record' if is_record else 'a timer that comes due there'} cannot be folded ({reason})."
     next_step = (
         "correct the projection and run the same command again, it goes on from its last checkpoint; "
         "or let the customer wait with `--on-error park` (then `touchline parked list`)."
@@ -42,5 +43,8 @@ def first_failure(version: GroupVersion, work: Work, part: Batch) -> Refused | N
 
 
 def _schema_id(part: Batch, offset: int) -> int:
-    record = part.records[bisect_left(part.records, offset, key=attrgetter("offset"))]
-    return int.from_bytes(record.value[1:5], "big")
+    return int.from_bytes(_record(part, offset).value[1:5], "big")
+
+
+def _record(part: Batch, offset: int) -> RawRecord:
+    return part.records[bisect_left(part.records, offset, key=attrgetter("offset"))]

@@ -41,13 +41,13 @@ class Lease:
 
     async def holder(self, now_us: int) -> str:
         """Return who holds it now, empty if nobody does."""
-        name, until_us = await self._row()
-        return name if until_us > now_us and not _is_dead(name) else ""
+        return _holder(await self._row(), now_us)
 
     async def take(self, now_us: int) -> None:
         """Take it. Raises `Refused` if somebody else has it, saying who."""
-        other = await self.holder(now_us)
-        if (other and other != self._holder) or not await self._swap(now_us, round(HELD_S * 1e6)):
+        found = await self._row()
+        other = _holder(found, now_us)
+        if (other and other != self._holder) or not await self._put(now_us + round(HELD_S * 1e6), instead_of=found):
             raise Refused(
                 f"{self._version} is being built by {other or 'somebody else'} (machine:process).",
                 reason="build_under_way",
@@ -60,7 +60,8 @@ class Lease:
         A renewal of its own that timed out may come true only now, and then stands in the way of this one: that is no loss.
         """
         for _ in range(_TRIES):
-            if await self._swap(now_us, round(HELD_S * 1e6), mine=True):
+            found = await self._row()
+            if found[0] == self._holder and await self._put(now_us + round(HELD_S * 1e6), instead_of=found):
                 return
         raise Refused(
             f"{self._version} is built by somebody else since this process was away.",
@@ -70,20 +71,27 @@ class Lease:
 
     async def give_back(self, now_us: int) -> None:
         """Let somebody else have it at once."""
-        await self._swap(now_us, 0, mine=True)
+        found = await self._row()
+        if found[0] == self._holder:
+            await self._put(now_us, instead_of=found)
 
-    async def _swap(self, now_us: int, span_us: int, *, mine: bool = False) -> bool:
-        name, until_us = await self._row()
-        if mine and name != self._holder:
-            return False
-        expected: Cells | None = {"holder": name, "held_until": until_us} if name else None
-        made: Cells = {"holder": self._holder, "held_until": now_us + span_us}
+    async def _put(self, until_us: int, *, instead_of: tuple[str, int]) -> bool:
+        """Hold it up to a moment, in place of what was read; tell whether it is still that."""
+        name, was_us = instead_of
+        expected: Cells | None = {"holder": name, "held_until": was_us} if name else None
+        made: Cells = {"holder": self._holder, "held_until": until_us}
         return await self._store.swap(_TABLE, (*self._version, _ROW), made, expected=expected)
 
     async def _row(self) -> tuple[str, int]:
         rows = await self._store.read(_TABLE, {"name": self._version.group, "version": self._version.version}, upto=(_ROW,))
         found = [(text(row, "holder", ""), integer(row, "held_until", 0)) for row in rows if row["partition"] == _ROW]
         return found[0] if found else ("", 0)
+
+
+def _holder(found: tuple[str, int], now_us: int) -> str:
+    """Return who holds it by what was read, empty if nobody does."""
+    name, until_us = found
+    return name if until_us > now_us and not _is_dead(name) else ""
 
 
 def _is_dead(holder: str) -> bool:

@@ -144,5 +144,9 @@ def _refuse(version: GroupVersion, standing: Standing | None, state: str, *, has
         raise Refused(
             f"{name} {what}: its tables may hold rows of something else.",
             reason="tables_not_empty",
-            next_step=f"`touchline projection retire {version.group}@{version.version}` clears them away; then build it.",
+            next_step=(
+                f"`touchline projection retire {version.group}@{version.version}` clears them away; then build it."
+                if state
+                else "raise the group's version in projections/registry.py and build that one."
+            ),
         )

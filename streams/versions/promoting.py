@@ -158,13 +158,13 @@ class Promoter:
         return wanted
 
     async def _check_still(self, choice: Choice, claim: Promoting) -> None:
-        """Give the claim back if the version was retired or promoted between the questions and the claim: nothing is on the log yet."""
+        """Give the claim back if something was retired or promoted between the questions and the claim: nothing is on the log yet."""
         standing = await self._versions.known(choice.group.group)
-        state = standing.state(choice.group.version)
-        if not choice.completes and not choice.withdraws and state != "shadow":
+        state, active = standing.state(choice.group.version), choice.demoted.version if choice.demoted else 0
+        if not choice.completes and not choice.withdraws and (state != "shadow" or standing.active != active):
             await self._end(choice.group.group, msgspec.structs.replace(claim, version=standing.active))
             raise Refused(
-                f"{choice.group} is {state} meanwhile.",
+                f"{choice.group} is {state} meanwhile." if state != "shadow" else f"{choice.group.group}: v{standing.active} is active meanwhile.",
                 reason="version_changed",
                 next_step="look at `touchline projection status`, then decide anew.",
             )

@@ -7,10 +7,11 @@ had come to: were the same number built again, what was left of it would hide ro
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from streams.cluster import Member
-from streams.replay.lease import Lease
+from streams.replay.lease import RENEW_EVERY_S, Lease, this_process
 from streams.store.dropping import Tables, tables_of
 from streams.store.excluded import ExcludedRecords
 from streams.store.parked import ParkedCustomers
@@ -100,7 +101,28 @@ class Retiring:
         )
 
     async def run(self, plan: Retirement) -> Retired:
-        """Do it; what was begun is completed by running it again. Raises `Refused` if it came into use meanwhile, `Retryable` if workers stay."""
+        """Do it; what was begun is completed by running it again. Raises `Refused` if it came into use meanwhile, `Retryable` if workers stay.
+
+        Meanwhile nobody builds it: the right to do so is held until its tables are gone.
+        """
+        lease = Lease(self._store, plan.group, this_process())
+        await lease.take(self._at_us())
+        keeping = asyncio.create_task(self._keep(lease))
+        try:
+            return await self._retire(plan)
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            with suppress(Retryable):
+                await lease.give_back(self._at_us())
+
+    async def _keep(self, lease: Lease) -> None:
+        while True:
+            await asyncio.sleep(RENEW_EVERY_S)
+            with suppress(Retryable):
+                await lease.renew(self._at_us())
+
+    async def _retire(self, plan: Retirement) -> Retired:
         group = plan.group
         await self._mark(plan)
         await self._until_left(group)

@@ -98,8 +98,9 @@ class Standstill:
         with suppress(Retryable):
             rows = await self._store.read("projection_version", {"name": self._group.group})
             found = next((row for row in map(VersionRow.of, rows) if row.version == self._group.version), None)
-            self.is_final = found is not None and found.stored == RETIRED
-            self._take(RETIRED if self.is_final else found.paused if found is not None else "")
+            retired = found is not None and found.stored == RETIRED and not await self._is_in_use()
+            self.is_final = retired and self.why == RETIRED  # seen twice: a retirement yields to a promotion of the same moment
+            self._take(RETIRED if retired else found.paused if found is not None else "")
 
     async def pause(self, why: str, now_us: int) -> None:
         """Let the version stand still, here at once, and wherever it runs. Raises `Retryable`; it may be called again."""
@@ -111,6 +112,12 @@ class Standstill:
         self._changed.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), within_s)
+
+    async def _is_in_use(self) -> bool:
+        """Tell whether readers see the version, or are about to, whatever its row says."""
+        standing = await Versions(self._store).read(self._group.group)
+        promoting = standing.promoting if standing is not None else None
+        return standing is not None and self._group.version in {standing.active, promoting.version if promoting is not None else 0}
 
     def _take(self, why: str) -> None:
         was, self.why, known = self.why, why, self.is_known
@@ -128,6 +135,6 @@ class Standstill:
         self._changed.set()
 
     def _next_step(self) -> str:
-        if self.is_final:
+        if self.why == RETIRED:
             return "none: start this worker without it."
         return f"see `touchline parked list`, then `touchline projection resume {self._group.group}@{self._group.version}`."

@@ -58,7 +58,9 @@ class Listed(History):
     async def view(self) -> GroupVersion:
         return VERSION
 
-    async def places(self, tenant: str, customer: str, upto: int | None = None, *, group: GroupVersion | None = None) -> list[Place]:
+    async def places(
+        self, tenant: str, customer: str, upto: int | None = None, *, group: GroupVersion | None = None, view: GroupVersion | None = None
+    ) -> list[Place]:
         found = {Place(0, one.offset) for one in self.log if one.key == customer.encode() and not _is_wake_up(one)}
         waiting = await self._table.read("parked_record", {"name": "clockwork", "version": 1, "customer": customer})
         found |= {Place(0, int(row["src_offset"])) for row in waiting}  # type: ignore[arg-type]

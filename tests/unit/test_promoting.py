@@ -127,6 +127,26 @@ def test_a_group_that_never_ran_is_refused(world: World) -> None:
         world.run(lambda: world.promoter().plan("repeat_contacts"))
 
 
+def test_a_plan_that_was_made_before_another_version_became_active_is_refused(world: World) -> None:
+    """It was compared with the one that was active then."""
+
+    async def story() -> None:
+        await world.versions.add(V3, 1)
+        await world.versions.move(V3, "building", "shadow", 2)
+        await world.versions.note_verified(V3, json.dumps(EQUAL), world.log.now_us + 1)
+        world.log.running.add(V3)
+        world.log.follow()
+        ann, bob = world.promoter("ann"), world.promoter("bob")
+        planned = await ann.plan("care", 2)
+        await bob.run(await bob.plan("care", 3))
+        with pytest.raises(Refused, match="care: v3 is active meanwhile"):
+            await ann.run(planned)
+
+    world.run(story)
+    assert (world.standing().active, world.standing().promoting) == (3, None)
+    assert [[version for version, _ in records] for records in world.on_the_log()] == [[3]] * 3
+
+
 def test_promoting_twice_is_refused(world: World) -> None:
     world.promote()
     assert "active version already" in str(refused(world))

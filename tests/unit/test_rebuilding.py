@@ -84,6 +84,47 @@ def test_a_retry_by_code_that_still_fails_leaves_everything_as_it_was_but_the_re
     assert here.digest(VIEW) == never_failed(log).digest(VIEW)
 
 
+def test_a_retry_for_another_tenant_loses_nothing(faults: set[str]) -> None:
+    """Who waits is known by the id alone: what was asked for somebody else must not be taken for it."""
+    log = Log()
+    here = Here(log)
+    faults.add("poison")
+    asked(log, "first")
+    asked(log, "poison")
+    answered(log, "third")
+    here.feed()
+    faults.clear()
+    rebuild(log, "view")
+    event = CODEC.decode(log.kept[-1].value)
+    other = msgspec.structs.replace(event, header=msgspec.structs.replace(event.header, tenant="other"))
+    log.kept[-1] = log.kept[-1]._replace(value=CODEC.encode(other))
+    here.feed()
+    [row] = [row for row in here.table("parked_customer") if row["name"] == "view"]
+    assert (row["first_offset"], row["reason"]) == (1, "raised:KeyError")
+    rebuild(log, "view")
+    rebuild(log, "care")
+    here.feed()
+    assert here.parked() == []
+    assert {"first", "poison", "third"} <= {row["event_id"] for row in here.table("timeline_v1")}
+
+
+def test_what_was_left_out_is_remembered_beside_any_number_of_others(faults: set[str]) -> None:
+    log = Log()
+    here = Here(log)
+    faults.add("poison")
+    for number in range(140):
+        asked(log, f"m-{number}")
+    asked(log, "poison")
+    here.feed()
+    rebuild(log, "view", "drop")
+    rebuild(log, "care", "drop", "poison")
+    here.feed()
+    faults.clear()
+    asked(log, "poison")  # its source sends it again
+    here.feed()
+    assert "poison" not in {row["event_id"] for row in here.table("timeline_v1")}
+
+
 def test_drop_leaves_out_the_record_that_failed_now_and_in_every_later_rebuild(faults: set[str]) -> None:
     log = Log()
     here = Here(log)

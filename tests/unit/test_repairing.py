@@ -99,7 +99,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(here: tuple[Repair
 
 def test_who_is_not_parked_or_not_known_is_refused(here: tuple[Repair, MemoryStore, Read]) -> None:
     repair, _, _ = here
-    with pytest.raises(Refused, match="Customer c9 is not parked in view"):
+    with pytest.raises(Refused, match="No customer c9 of tenant acme is parked in view"):
         asyncio.run(repair.of(["c1", "c9"], "view", None))
     with pytest.raises(Refused, match="There is no record of a customer c9"):
         asyncio.run(repair.partition_of("c9"))

@@ -363,6 +363,24 @@ def test_one_build_of_a_version_at_a_time_and_a_dead_one_holds_nobody_up() -> No
     run(Lease(into, GroupVersion("view", 1), here).take(later + 1))
 
 
+def test_of_two_who_look_at_the_same_moment_one_builds() -> None:
+    class Between(MemoryStore):
+        other: Lease | None = None
+
+        async def swap(self, *args: Any, **how: Any) -> bool:
+            other, self.other = self.other, None
+            if other is not None:
+                await other.take(1)
+            return await super().swap(*args, **how)
+
+    into = Between(known_tables())
+    one, other = Lease(into, CARE_1, "a:1"), Lease(into, CARE_1, "b:2")
+    into.other = other
+    with pytest.raises(Refused, match="is being built by somebody else"):
+        run(one.take(1))
+    run(other.renew(2))
+
+
 def test_what_a_build_was_to_read_is_kept_with_it() -> None:
     into = tables()
     assert run(stored_build(into, CARE_1)) is None

@@ -247,6 +247,22 @@ def test_workers_that_stay_are_named_and_nothing_is_dropped_before_they_have_lef
     assert "care_v1_state" in world.retire().tables
 
 
+def test_nobody_builds_a_version_while_it_is_retired(world: World) -> None:
+    async def story() -> None:
+        world.log.running |= {V1}
+        operator, other = world.retiring(wait_s=0.3), Lease(world.store, V1, "elsewhere:7")
+        retiring = asyncio.create_task(operator.run(await operator.plan(V1)))
+        await asyncio.sleep(0.1)
+        with pytest.raises(Refused) as refused:
+            await other.take(world.log.now_us)
+        assert refused.value.reason == "build_under_way"
+        with pytest.raises(Retryable):
+            await retiring
+        await other.take(world.log.now_us + 1)
+
+    world.run(story)
+
+
 def test_what_was_cut_off_in_the_middle_is_completed_by_running_it_again(world: World) -> None:
     world.keyspace.fails_at = "escalation_v1"
     with pytest.raises(Retryable):

@@ -8,7 +8,7 @@ from streams.records import Batch
 from streams.store.memory import MemoryStore
 from streams.store.port import Checkpoint, RowWrite
 from streams.versions.standing import NEWLY_PARKED_MAX, WITHIN_S, ParkingAlarm, Standstill
-from streams.versions.versions import Versions
+from streams.versions.versions import Promoting, Versions
 from streams.work import Work
 from tests.support.clockwork import event
 from tests.support.small_log import TOPIC, SmallLog, Worker
@@ -88,12 +88,34 @@ def test_retired_is_final_whatever_comes_later() -> None:
         still, versions = Standstill(into, V2), Versions(into)
         await versions.move(V2, "shadow", "retired", 5)
         await still.look()
+        assert (still.is_final, still.may_go, still.why) == (False, False, "retired")
+        await still.look()
         assert (still.is_final, still.why) == (True, "retired")
         await versions.add(V2, 6)
         await versions.move(V2, "building", "shadow", 7)
         await still.look()
         still.left()
         assert not still.may_go
+
+    told(story)
+
+
+def test_a_retirement_that_yields_to_a_promotion_costs_no_worker() -> None:
+    """Whoever looks in between stands still for a moment, and goes on; so does one whose retirement was cut off before it could yield."""
+
+    async def story(into: MemoryStore) -> None:
+        still, versions = Standstill(into, V2), Versions(into)
+        await versions.move(V2, "shadow", "retired", 5)
+        await still.look()
+        assert not still.may_go
+        still.left()
+        await versions.begin_promotion(V2.group, Promoting(2, "rollback:x", "ann", 6))
+        await still.look()
+        assert still.may_go, "it is about to be read, whatever its row says"
+        await versions.move(V2, "retired", "shadow", 7)
+        await versions.end_promotion(V2.group, Promoting(2, "rollback:x", "ann", 6))
+        await still.look()
+        assert (still.may_go, still.is_final) == (True, False)
 
     told(story)
 

@@ -129,7 +129,7 @@ def retry(
         raise typer.BadParameter("name customers, or --all.", param_hint="CUSTOMER")
 
     async def ask(repair: "Repair") -> "list[Outcome] | list[tuple[Waiting, Explained]]":
-        found = await (repair.waiting(*named(group)) if everybody else repair.of(customers or [], *named(group)))
+        found = await (repair.waiting(*named(group), mine=True) if everybody else repair.of(customers or [], *named(group)))
         if dry_run:
             return [(one, await repair.explain(one)) for one in found]
         return await repair.do([Request(one.group, one.parked.customer, one.parked.first_partition, "retry") for one in found], wait_s)

@@ -94,8 +94,9 @@ async def _compare(
             plan = await run.plan()
             if dry_run:
                 return sides, plan, None
+            began_us = now_us()  # what changes while it compares is newer than what it says
             report = await run.run()
-        await versions.note_verified(sides.versions[1], report.noted(), now_us())
+        await versions.note_verified(sides.versions[1], report.noted(), began_us)
         return sides, plan, report
 
 
