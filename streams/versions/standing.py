@@ -123,12 +123,12 @@ class Standstill:
         was, self.why, known = self.why, why, self.is_known
         self.is_known = True
         self.must_leave = self.must_leave or bool(why)
-        if bool(was) == bool(why) and known and not self.is_final:
+        if bool(was) == bool(why) and known and RETIRED not in {was, why}:
             return
         told = {"group": self._group.part}
-        if why:
+        if why and why != was:
             log.warning("stands_still", **told, why=why, next_step=self._next_step())
-        elif was:
+        elif was and not why:
             self.alarm.reset()
             log.info("goes_on", **told)
         self._shown(bool(why))

@@ -13,7 +13,7 @@ from connectors.centre.generator import events, lines, scaled
 from deploy.local.testing import LiveStack
 from streams.store.cassandra import CassandraStore
 from streams.store.port import GroupVersion
-from streams.versions.versions import Standing, Versions
+from streams.versions.versions import Promoting, Standing, Versions
 from tests.support.harness import Installation, installed
 from tests.support.processes import run, until
 
@@ -86,11 +86,20 @@ def test_a_version_that_is_not_in_the_code_is_refused_and_one_that_is_retired_un
             assert why in worker.last_words()
     with here.worker("resolver", "view", name="second") as worker:
         until(lambda: said(worker.log(), "partition_opened", group="view.v1") > 0, 60, "it has partitions")
+        read_by(here, 2)  # what is read is never retired
         changed(here, "move", VIEW_1, "shadow", "retired", 9)
         until(lambda: said(worker.log(), "stands_still", group="view.v1", why="retired") == 1, 20, "it stands still")
         assert worker.is_running
         worker.interrupt()
         assert worker.exit_code() == 0
+    read_by(here, 1)
+
+
+def read_by(here: Installation, version: int) -> None:
+    """Let readers see another version, as a promotion does in the end."""
+    promoting = Promoting(version, f"to-{version}", "ann", 8)
+    for change in ("begin_promotion", "end_promotion"):
+        changed(here, change, "view", promoting)
 
 
 def test_migrate_makes_the_tables_of_what_runs_and_nothing_twice(here: Installation) -> None:
