@@ -14,7 +14,7 @@ from streams.kafka import Subscription
 from streams.records import Batch
 from streams.runner import GroupRunner
 from streams.store.memory import MemoryStore
-from streams.versions.versions import Versions
+from streams.versions.versions import Promoting, Versions
 from tests.support.small_log import SmallLog, Worker
 from tests.support.two_versions import V1, V2, both
 from touchline.settings import Settings
@@ -107,8 +107,11 @@ def test_a_version_that_is_paused_when_the_worker_starts_does_not_join_at_all() 
 def test_a_retired_version_never_joins_again() -> None:
     async def story(hosted: live._Hosted, runner: GroupRunner, into: MemoryStore) -> None:
         await until(lambda: len(FakeConsumption.all) == 1)
+        another = Promoting(V2.version, "p", "ann", 5)
+        await Versions(into).begin_promotion(V1.group, another)
+        await Versions(into).end_promotion(V1.group, another)  # what is read is never retired
         await into.swap("projection_version", tuple(V1), {"state": "retired"}, expected={"state": "shadow"})
-        await until(lambda: FakeConsumption.all[0].ended)
+        await until(lambda: FakeConsumption.all[0].ended and runner.still.is_final)
         await into.swap("projection_version", tuple(V1), {"state": "shadow"}, expected={"state": "retired"})
         runner.still._changed.set()
         await asyncio.sleep(1.2)  # longer than it takes to look again
