@@ -64,18 +64,19 @@ def as_it_was(records: list[PlacedRecord], fold: Callable[[list[PlacedRecord]], 
 
 
 def handed_over(
-    codec: Codec, was: list[PlacedRecord], waiting: Sequence[PlacedRecord], at_us: int, fold: Callable[[list[PlacedRecord]], Alone]
+    codec: Codec, before: Alone, was: list[PlacedRecord], waiting: Sequence[PlacedRecord], at_us: int, *, fold: Callable[[list[PlacedRecord]], Alone]
 ) -> tuple[ClockMoved, ...]:
     """Return what a customer hands over by the links among its waiting records, as it stood at `at_us`, when it was parked.
 
-    What came due while it waited was told to nobody, so it is not handed over as if it had been.
+    `before` is what it had come to until then, by the records `was`. What came due while it waited was told to
+    nobody, so it is not handed over as if it had been.
     """
     heads = ((one, codec.head(one.record.value)) for one in waiting)
     links = [one for one, head in heads if not isinstance(head, Undecodable) and head.type in TYING]
     if not links:
         return ()
     at_once = [one._replace(record=one.record._replace(appended_us=at_us)) for one in links]
-    known = {moved.header.id for moved in as_it_was(was, fold).handed}
+    known = {moved.header.id for moved in before.handed}
     return tuple(moved for moved in as_it_was([*was, *at_once], fold).handed if moved.header.id not in known)
 
 

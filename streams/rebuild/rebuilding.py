@@ -176,7 +176,7 @@ class Rebuilder:
         handed: tuple[ClockMoved, ...] = ()
         if stood.parked_at is not None:  # what came due while it waited is past
             passed = Noticed(place, appended_us - 1, place)
-            handed = handed_over(self._codec, was, [one for one in remaining if one.record.offset >= until], stood.appended_us, fold)
+            handed = handed_over(self._codec, before, was, [one for one in remaining if one.record.offset >= until], stood.appended_us, fold=fold)
         taken_out: tuple[Place, ...] = ()
         if record is not None and isinstance(event, IdentityUnlinked):
             remaining.append(PlacedRecord(place.partition, record))

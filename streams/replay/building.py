@@ -21,7 +21,7 @@ from streams.cluster import Place
 from streams.dealing import deal
 from streams.replay.crew import Crew
 from streams.replay.governor import LOOK_EVERY_S, Governor
-from streams.replay.lease import RENEW_EVERY_S, Lease, this_process
+from streams.replay.lease import Lease, this_process
 from streams.replay.messages import OnError, Progress, Share
 from streams.replay.planning import BuildPlan, planned, stored_build
 from streams.replay.replay import CHUNK_RECORDS
@@ -131,7 +131,7 @@ class Build:
         plan = await self.plan()
         await self._lease.take(self._now_us())
         began_s = time.monotonic()
-        keeping = asyncio.create_task(self._keep())
+        keeping = asyncio.create_task(self._lease.keep(self._now_us))
         building = asyncio.create_task(self._build(plan, began_s))
         try:
             await asyncio.wait([keeping, building], return_when=asyncio.FIRST_COMPLETED)
@@ -242,12 +242,6 @@ class Build:
         )
 
     # -- beside them
-
-    async def _keep(self) -> None:
-        while True:
-            await asyncio.sleep(RENEW_EVERY_S)
-            with suppress(Retryable):  # a store that is unwell holds up whoever might want the lease too
-                await self._lease.renew(self._now_us())
 
     async def _watch(self, crew: Crew) -> None:
         """Look at the live version and at the processes, set the rate, and say how far it is."""

@@ -4,20 +4,23 @@ Two builds side by side would write the same rows, but not the same figures: eac
 known by its age, on its own machine at once by its process.
 """
 
+import asyncio
 import os
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from streams.store.columns import integer, text
 from streams.store.port import Cells, GroupVersion, Store
-from touchline.errors import Refused
+from touchline.errors import Refused, Retryable
 
-__all__ = ["HELD_S", "RENEW_EVERY_S", "Lease", "this_process"]
+__all__ = ["HELD_S", "Lease", "this_process"]
 
 HELD_S: Final = 15.0
 """For so long a lease is good from its last renewal on."""
 
-RENEW_EVERY_S: Final = 3.0
+_RENEW_EVERY_S: Final = 3.0
 
 _TRIES: Final = 3
 _TABLE: Final = "projection_build"
@@ -68,6 +71,13 @@ class Lease:
             reason="build_lost",
             next_step="see `touchline projection status`.",
         )
+
+    async def keep(self, at_us: Callable[[], int]) -> None:
+        """Renew it again and again, until this is cancelled. Raises as `renew`; a store that is unwell holds up whoever might want it too."""
+        while True:
+            await asyncio.sleep(_RENEW_EVERY_S)
+            with suppress(Retryable):
+                await self.renew(at_us())
 
     async def give_back(self, now_us: int) -> None:
         """Let somebody else have it at once."""

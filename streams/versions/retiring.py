@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from streams.cluster import Member
-from streams.replay.lease import RENEW_EVERY_S, Lease, this_process
+from streams.replay.lease import Lease, this_process
 from streams.store.dropping import Tables, tables_of
 from streams.store.excluded import ExcludedRecords
 from streams.store.parked import ParkedCustomers
@@ -107,7 +107,7 @@ class Retiring:
         """
         lease = Lease(self._store, plan.group, this_process())
         await lease.take(self._at_us())
-        keeping = asyncio.create_task(self._keep(lease))
+        keeping = asyncio.create_task(lease.keep(self._at_us))
         try:
             return await self._retire(plan)
         finally:
@@ -115,12 +115,6 @@ class Retiring:
             await asyncio.gather(keeping, return_exceptions=True)
             with suppress(Retryable):
                 await lease.give_back(self._at_us())
-
-    async def _keep(self, lease: Lease) -> None:
-        while True:
-            await asyncio.sleep(RENEW_EVERY_S)
-            with suppress(Retryable):
-                await lease.renew(self._at_us())
 
     async def _retire(self, plan: Retirement) -> Retired:
         group = plan.group
